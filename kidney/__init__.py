@@ -1,0 +1,1 @@
+"""Kidney Tumor Identification System: CT slices in, calibrated answers and their evidence out."""

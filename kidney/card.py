@@ -1,0 +1,89 @@
+"""The model card: everything that a consumer of kidney.onnx has to know, carried inside the file.
+
+The card travels as one JSON text under one key of the ONNX metadata, so any ONNX runtime reads it.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kidney.errors import ArtifactError
+
+METADATA_KEY = "kidney.card"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What the artifact is, where it comes from and how far to trust it.
+
+    Attributes:
+        classes: class names in the order of the outputs, for example ("normal", "cyst", ...).
+        image_size: side in pixels to which the graph itself resizes a slice.
+        backbone: timm's name of the network below the head.
+        weights: where the backbone's weights came from before training.
+        bias: bias of the head, one a class: logit_c = mean(evidence_c) + bias_c.
+        temperature: probabilities = softmax(logits / temperature); 1.0 means not calibrated.
+        review_below: an answer whose highest probability is below this needs a radiologist.
+        ood_threshold: scores above it are out of distribution; None: the graph has no such score.
+        data: name, source, fingerprint, slices and scans of the training data.
+        metrics: test figures with split, part, slices, scans, and value, low, high for each figure.
+        code: git commit of the code that trained it, "-dirty" appended for uncommitted changes.
+        run: id of the tracking run.
+        created: UTC time of the export, ISO 8601.
+        intended_use: what it is for.
+        limits: what it must not be used for and where it is known to be weak.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    backbone: str
+    weights: str
+    bias: tuple[float, ...]
+    temperature: float
+    review_below: float
+    ood_threshold: float | None
+    data: dict[str, Any]
+    metrics: dict[str, Any]
+    code: str
+    run: str
+    created: str
+    intended_use: str
+    limits: str
+
+
+def to_metadata(card: ModelCard) -> dict[str, str]:
+    """Return the ONNX metadata entries that carry `card`."""
+    text = json.dumps({"schema": SCHEMA, **dataclasses.asdict(card)}, sort_keys=True)
+    return {METADATA_KEY: text}
+
+
+def from_metadata(metadata: Mapping[str, str]) -> ModelCard:
+    """Read the card out of ONNX metadata.
+
+    Raises:
+        ArtifactError: there is no card, it is not readable, or its schema is another one.
+    """
+    if METADATA_KEY not in metadata:
+        raise ArtifactError(
+            f"Expected an ONNX file with a model card under {METADATA_KEY!r}, but it has "
+            f"{sorted(metadata) or 'no metadata'}.",
+            "Use a kidney.onnx that export.py wrote; other ONNX files are not served.",
+        )
+    try:
+        fields = json.loads(metadata[METADATA_KEY])
+        schema = fields.pop("schema", None)
+        if schema == SCHEMA:
+            fields["classes"] = tuple(fields["classes"])
+            fields["bias"] = tuple(fields["bias"])
+            return ModelCard(**fields)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ArtifactError(
+            f"The model card cannot be read: {error}.", "Export the model again with export.py."
+        ) from error
+    raise ArtifactError(
+        f"Expected a model card of schema {SCHEMA}, but got {schema!r}.",
+        "Export the model again with this version, or run the version that exported it.",
+    )

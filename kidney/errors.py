@@ -1,0 +1,43 @@
+"""Errors that are meant for people: what was expected, what came, what to do."""
+
+
+class KidneyError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Args:
+        problem: what was expected and what came instead.
+        remedy: what the reader can do about it.
+    """
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}\n  What to do: {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class ConfigError(KidneyError):
+    """A setting has a value that cannot work."""
+
+
+class DataError(KidneyError):
+    """A source, manifest, split or cache is missing or broken."""
+
+
+class WeightsError(KidneyError):
+    """Backbone weights cannot be found or do not fit."""
+
+
+class ArtifactError(KidneyError):
+    """A checkpoint or an ONNX file is missing, foreign or fails its verification."""
+
+
+class ImageError(KidneyError):
+    """A picture cannot be turned into a slice: its content is broken."""
+
+
+class ImageTypeError(ImageError):
+    """The bytes are of a kind that is not read here."""
+
+
+class ImageSizeError(ImageError):
+    """The picture has more or fewer pixels than a CT slice can have."""
