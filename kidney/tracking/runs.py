@@ -1,0 +1,162 @@
+"""MLflow: the memory of what was trained, on which data, with what result."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from pytorch_lightning.loggers import MLFlowLogger
+
+from kidney.errors import ArtifactError, ConfigError
+
+SELECTION_METRIC = "best_val_macro_auroc"
+CHECKPOINT = "best.ckpt"
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """One experiment of one MLflow store.
+
+    Attributes:
+        uri: `sqlite:///PATH/mlflow.db` or the address of an MLflow server.
+        experiment: its name.
+    """
+
+    uri: str
+    experiment: str
+
+    def client(self) -> MlflowClient:
+        """Return a client of the store."""
+        if not self.uri.startswith((_SQLITE, "http://", "https://", "postgresql", "mysql")):
+            raise ConfigError(
+                f"Expected tracking.uri to be sqlite:///FILE or http(s)://HOST, got {self.uri!r}.",
+                "MLflow's file store is closed; use the default or a server's address.",
+            )
+        if self.uri.startswith(_SQLITE):
+            Path(self.uri.removeprefix(_SQLITE)).absolute().parent.mkdir(
+                parents=True, exist_ok=True
+            )
+        return MlflowClient(self.uri)
+
+    def artifact_location(self) -> str | None:
+        """Return where a local store keeps files: mlartifacts beside it; None for a server."""
+        if not self.uri.startswith(_SQLITE):
+            return None
+        store = Path(self.uri.removeprefix(_SQLITE)).absolute()
+        return (store.parent / "mlartifacts").as_uri()
+
+    def experiment_id(self) -> str:
+        """Return the experiment's id; make the experiment where there is none."""
+        client = self.client()
+        found = client.get_experiment_by_name(self.experiment)
+        if found is None:
+            try:
+                return client.create_experiment(self.experiment, self.artifact_location())
+            except MlflowException:  # another process of the sweep was faster
+                found = client.get_experiment_by_name(self.experiment)
+                if found is None:
+                    raise
+        return str(found.experiment_id)
+
+
+def start_run(
+    tracking: Tracking, name: str, tags: Mapping[str, str], parent: str | None = None
+) -> str:
+    """Open a run and return its id."""
+    linked = {"mlflow.parentRunId": parent} if parent else {}
+    run = tracking.client().create_run(
+        tracking.experiment_id(), run_name=name, tags={**tags, **linked}
+    )
+    return str(run.info.run_id)
+
+
+def reopen_run(tracking: Tracking, run_id: str) -> bool:
+    """Set a run that was cut off to running again; False if the store does not know it."""
+    try:
+        tracking.client().update_run(run_id, status="RUNNING")
+    except MlflowException:
+        return False
+    return True
+
+
+def end_run(tracking: Tracking, run_id: str, status: str = "FINISHED") -> None:
+    """Close a run as FINISHED, FAILED or KILLED."""
+    tracking.client().set_terminated(run_id, status)
+
+
+def lightning_logger(tracking: Tracking, run_id: str) -> MLFlowLogger:
+    """Return Lightning's logger for an open run."""
+    return MLFlowLogger(
+        experiment_name=tracking.experiment,
+        tracking_uri=tracking.uri,
+        run_id=run_id,
+        artifact_location=tracking.artifact_location(),
+    )
+
+
+def log_result(
+    tracking: Tracking, run_id: str, metrics: Mapping[str, float], files: Iterable[Path]
+) -> None:
+    """Add figures and files to a run, open or closed."""
+    client = tracking.client()
+    for name, value in metrics.items():
+        client.log_metric(run_id, name, value)
+    for file in files:
+        client.log_artifact(run_id, str(file))
+
+
+def log_parameters(tracking: Tracking, run_id: str, parameters: Mapping[str, object]) -> None:
+    """Add parameters to a run; those that are there already stay as they are."""
+    client = tracking.client()
+    known = client.get_run(run_id).data.params
+    for name, value in parameters.items():
+        if name not in known:
+            client.log_param(run_id, name, str(value)[:500])
+
+
+def best_run(tracking: Tracking, data: str, split: str, fold: int) -> Run:
+    """Find the finished run with the best validation macro AUROC. Test figures play no part.
+
+    Args:
+        tracking: where to look.
+        data: fingerprint of the manifest.
+        split: fingerprint of the split.
+        fold: the test fold.
+
+    Raises:
+        ArtifactError: there is none for this data and split.
+    """
+    found = tracking.client().search_runs(
+        [tracking.experiment_id()],
+        f"attributes.status = 'FINISHED' and tags.data = '{data}' and tags.split = '{split}' "
+        f"and tags.fold = '{fold}' and metrics.{SELECTION_METRIC} >= 0",
+        order_by=[f"metrics.{SELECTION_METRIC} DESC", "attributes.start_time DESC"],
+        max_results=1,
+    )
+    if not found:
+        raise ArtifactError(
+            f"Expected a finished training run on data {data} with split {split}, fold {fold}, in "
+            f"experiment {tracking.experiment!r} of {tracking.uri}, but found none.",
+            "Train first (python train.py with the same data=... split=...), or name a "
+            "checkpoint: checkpoint=PATH.",
+        )
+    return found[0]
+
+
+def download_checkpoint(tracking: Tracking, run_id: str, folder: Path) -> Path:
+    """Fetch a run's best checkpoint into `folder`.
+
+    Raises:
+        ArtifactError: the run or its checkpoint does not exist.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return Path(tracking.client().download_artifacts(run_id, CHECKPOINT, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise ArtifactError(
+            f"Run {run_id} has no {CHECKPOINT} in {tracking.uri}: {error}.",
+            "Give the id of a finished run, or checkpoint=PATH.",
+        ) from error
