@@ -57,11 +57,11 @@ def decode_picture(
             "Send the slice at its original resolution.",
         )
     try:
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode in _MODES_WITH_16_BITS:
-            wide = np.asarray(picture, dtype=np.int64)
+        upright = ImageOps.exif_transpose(picture)
+        if upright.mode in _MODES_WITH_16_BITS:
+            wide = np.asarray(upright, dtype=np.int64)
             return (np.clip(wide, 0, 65535) // 257).astype(np.uint8)
-        return np.array(picture.convert("L"), dtype=np.uint8)
+        return np.array(upright.convert("L"), dtype=np.uint8)
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ImageError(
             f"{name} begins like a {picture.format} but cannot be decoded: {error}.",

@@ -1,0 +1,194 @@
+"""The artifact at work: 8-bit grey slices in, probabilities, logits and evidence out. No torch."""
+
+import os
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from onnxruntime.capi import (  # type: ignore[import-untyped]
+    onnxruntime_pybind11_state as runtime_errors,
+)
+
+from kidney.card import ModelCard, from_metadata
+from kidney.errors import ArtifactError
+
+INPUT = "slices"
+OUTPUTS = ("probabilities", "logits", "evidence")
+OPTIONAL_OUTPUTS = ("ood_score",)
+BATCH = 32  # most slices in one run of the graph
+BATCH_PIXELS = BATCH * 512 * 512  # and most pixels, so that large pictures cannot exhaust memory
+
+_CANNOT_OPEN = (
+    runtime_errors.Fail,
+    runtime_errors.InvalidArgument,
+    runtime_errors.InvalidGraph,
+    runtime_errors.InvalidProtobuf,
+    runtime_errors.NoModel,
+    runtime_errors.NoSuchFile,
+    runtime_errors.NotImplemented,
+    runtime_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the model says about one slice; classes are in the order of the card.
+
+    Attributes:
+        probabilities: float32 (C,), 0 to 1, sum 1, calibrated.
+        logits: float32 (C,).
+        evidence: float32 (C, h, w); logits = evidence.mean(axis=(1, 2)) + card.bias.
+        ood_score: how unlike the training data the slice is; None: this model has no such score.
+    """
+
+    probabilities: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    ood_score: float | None
+
+
+class Predictor:
+    """One opened kidney.onnx. `predict` may be called from several threads at once.
+
+    Args:
+        path: the file that export.py wrote.
+        threads: how many threads compute one batch; None: one for each core of this process.
+
+    Attributes:
+        card: the model card that the file carries.
+
+    Raises:
+        ArtifactError: the file is missing, is not ONNX, has no card or breaks the contract.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Open the file, read its card and check the graph against the contract."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or _cores()
+        # Threads that spin while they wait take the cores from the other requests.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = _open(path, options)
+        self.card = _check(self._session, path)
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def predict(self, slices: Sequence[NDArray[np.uint8]]) -> list[Answer]:
+        """Answer for every slice, in the order given.
+
+        Args:
+            slices: uint8 arrays (H, W), 0 to 255, of any and of different sizes.
+
+        Raises:
+            ValueError: an array has another type or another number of dimensions.
+        """
+        positions_by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for position, slice_ in enumerate(slices):
+            if slice_.dtype != np.uint8 or slice_.ndim != 2 or slice_.size == 0:
+                raise ValueError(
+                    f"Expected slices[{position}] to be a uint8 array (height, width), but got "
+                    f"{slice_.dtype} {slice_.shape}; decode files with kidney.imaging."
+                )
+            positions_by_size[slice_.shape].append(position)
+
+        answers: dict[int, Answer] = {}
+        for (height, width), positions in positions_by_size.items():
+            step = max(1, min(BATCH, BATCH_PIXELS // (height * width)))
+            for start in range(0, len(positions), step):
+                chunk = positions[start : start + step]
+                batch = np.stack([slices[position] for position in chunk])[:, None]  # (N, 1, H, W)
+                answers.update(zip(chunk, self._run(batch), strict=True))
+        return [answers[position] for position in range(len(slices))]
+
+    def _run(self, batch: NDArray[np.uint8]) -> list[Answer]:
+        values = self._session.run(self._outputs, {INPUT: batch})
+        named: dict[str, NDArray[np.float32]] = dict(zip(self._outputs, values, strict=True))
+        scores = named.get("ood_score")
+        return [
+            Answer(
+                probabilities=named["probabilities"][row],
+                logits=named["logits"][row],
+                evidence=named["evidence"][row],
+                ood_score=None if scores is None else float(scores[row]),
+            )
+            for row in range(len(batch))
+        ]
+
+
+def check_artifact(path: Path) -> ModelCard:
+    """Read the card of a kidney.onnx and check it as `Predictor` would, at the price of one read.
+
+    The graph is neither optimised nor kept, and no thread is started.
+
+    Raises:
+        ArtifactError: as for `Predictor`.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return _check(_open(path, options), path)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use; a container may be given fewer."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _open(path: Path, options: Any) -> Any:
+    if not path.is_file():
+        raise ArtifactError(
+            f"Expected a model at {path}, but there is no such file.",
+            "Write one with export.py, or name another file with --model or KIDNEY_MODEL.",
+        )
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except _CANNOT_OPEN as error:
+        raise ArtifactError(
+            f"Expected {path} to be an ONNX model, but onnxruntime cannot open it: {error}",
+            "Copy the file again or export it again with export.py; it is damaged or foreign.",
+        ) from error
+
+
+def _check(session: Any, path: Path) -> ModelCard:
+    """Return the card of a graph that keeps the contract of DESIGN.md."""
+    card = from_metadata(session.get_modelmeta().custom_metadata_map)
+
+    inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
+    if not (len(inputs) == 1 and inputs[0][:2] == (INPUT, "tensor(uint8)") and _any(inputs[0][2])):
+        raise _broken(
+            path, f"one input {INPUT!r} tensor(uint8) (N, 1, H, W) of any N, H and W", inputs
+        )
+
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+    # An output that is not known here, such as the region of a crop, would move the evidence.
+    unknown = set(outputs) - {*OUTPUTS, *OPTIONAL_OUTPUTS}
+    if unknown or not set(OUTPUTS) <= set(outputs):
+        expected = f"the outputs {', '.join(OUTPUTS)} and at most {', '.join(OPTIONAL_OUTPUTS)}"
+        raise _broken(path, expected, sorted(outputs))
+
+    count = len(card.classes)
+    for name in OUTPUTS:
+        shape = outputs[name]
+        if len(shape) < 2 or (isinstance(shape[1], int) and shape[1] != count):
+            raise _broken(path, f"{name} of shape (N, {count}, ...) for {card.classes}", shape)
+    return card
+
+
+def _any(shape: list[int | str | None]) -> bool:
+    """Tell whether an input shape is (N, 1, H, W) with N, H and W left open."""
+    if len(shape) != 4:
+        return False
+    batch, channels, height, width = shape
+    return channels == 1 and not any(isinstance(side, int) for side in (batch, height, width))
+
+
+def _broken(path: Path, expected: str, got: object) -> ArtifactError:
+    return ArtifactError(
+        f"Expected {path} to have {expected}, but got {got}.",
+        "Export the model again with export.py of this version.",
+    )

@@ -1,0 +1,90 @@
+"""A kidney.onnx of a kilobyte that keeps the contract and whose answers can be foretold.
+
+Evidence grows with brightness: a black slice is normal, a white one tumor, a mid-grey one unsure.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from kidney.card import ModelCard, to_metadata
+
+CLASSES = ("normal", "cyst", "tumor", "stone")
+SIDE = 8
+WEIGHTS = np.array([-6.0, 1.0, 6.0, 2.0], dtype=np.float32)  # evidence for each unit of brightness
+BIAS = np.array([3.0, 0.5, -2.5, -0.5], dtype=np.float32)
+
+CARD = ModelCard(
+    classes=CLASSES,
+    image_size=SIDE,
+    backbone="tiny",
+    weights="written by hand",
+    bias=tuple(float(value) for value in BIAS),
+    temperature=1.0,
+    review_below=0.7,
+    ood_threshold=None,
+    data={"name": "none", "source": "none", "fingerprint": "0", "slices": 0, "scans": 0},
+    metrics={},
+    code="0000000",
+    run="tiny-run",
+    created="2026-11-23T00:00:00+00:00",
+    intended_use="Testing the software.",
+    limits="It knows nothing about kidneys and only measures brightness.",
+)
+
+
+def write_tiny_model(path: Path, *, card: ModelCard | None = CARD, ood_score: bool = False) -> Path:
+    """Write the model to `path` and return the path; without a card if `card` is None."""
+    model = tiny_model(ood_score=ood_score)
+    if card is not None:
+        helper.set_model_props(model, to_metadata(card))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+    return path
+
+
+def tiny_model(*, ood_score: bool = False) -> onnx.ModelProto:
+    """Take uint8 (N, 1, H, W) -> 8 x 8 brightness -> 1 x 1 convolution -> mean -> softmax."""
+    constants: dict[str, np.ndarray] = {
+        "maximum": np.array(255, dtype=np.float32),
+        "sizes": np.array([SIDE, SIDE], dtype=np.int64),
+        "weights": WEIGHTS.reshape(-1, 1, 1, 1),
+        "bias": BIAS,
+        "space": np.array([2, 3], dtype=np.int64),
+    }
+    nodes = [
+        helper.make_node("Cast", ["slices"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["float", "maximum"], ["scaled"]),
+        helper.make_node(
+            "Resize", ["scaled", "", "", "sizes"], ["small"], mode="linear", axes=[2, 3]
+        ),
+        helper.make_node("Conv", ["small", "weights"], ["evidence"]),
+        helper.make_node("ReduceMean", ["evidence", "space"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["mean", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    count = len(CLASSES)
+    shapes: dict[str, list[int | str]] = {
+        "probabilities": ["N", count],
+        "logits": ["N", count],
+        "evidence": ["N", count, SIDE, SIDE],
+    }
+    if ood_score:
+        constants["all_but_slices"] = np.array([1, 2, 3], dtype=np.int64)
+        nodes.append(
+            helper.make_node("ReduceMax", ["small", "all_but_slices"], ["ood_score"], keepdims=0)
+        )
+        shapes["ood_score"] = ["N"]
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info("slices", TensorProto.UINT8, ["N", 1, "H", "W"])],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in shapes.items()
+        ],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
