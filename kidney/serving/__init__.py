@@ -1,0 +1,1 @@
+"""The server: HTTP for programs, a page for people. No torch."""

@@ -1,0 +1,30 @@
+"""The application: one model, its routes, and what surrounds them."""
+
+from flask import Flask
+
+from kidney.predictor import Predictor
+from kidney.serving import api, health, pages, problems, security
+from kidney.serving.settings import Settings, from_environment
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Open the model and return the application that serves it.
+
+    Args:
+        settings: None: from the environment.
+
+    Raises:
+        ArtifactError: the model is missing, foreign or broken.
+        ConfigError: a KIDNEY_ variable has a value that cannot work.
+    """
+    settings = settings or from_environment()
+    predictor = Predictor(settings.model, settings.threads)
+
+    app = Flask(__name__)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
+    security.register(app, settings)
+    problems.register(app, settings)
+    app.register_blueprint(api.blueprint(predictor, settings))
+    app.register_blueprint(health.blueprint(predictor))
+    app.register_blueprint(pages.blueprint(predictor, settings))
+    return app

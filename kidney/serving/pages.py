@@ -1,0 +1,71 @@
+"""The pages for people: send one slice, read the result."""
+
+from dataclasses import dataclass
+
+from flask import Blueprint, render_template
+
+from kidney.decision import decide
+from kidney.imaging.pictures import decode_picture
+from kidney.overlay import RAMP, within
+from kidney.predictor import Predictor
+from kidney.serving.api import OVERLAY_SIDE, overlay_url, png_url
+from kidney.serving.settings import Settings
+from kidney.serving.uploads import uploaded_files
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of the chart.
+
+    Attributes:
+        label: class name.
+        probability: 0 to 1.
+        text: the probability for people.
+    """
+
+    label: str
+    probability: float
+    text: str
+
+
+def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
+    """Return the page at /."""
+    routes = Blueprint("pages", __name__)
+    card = predictor.card
+
+    @routes.app_context_processor
+    def common() -> dict[str, object]:
+        return {"card": card, "percent": percent}
+
+    @routes.get("/")
+    def upload() -> str:
+        return render_template("upload.html")
+
+    @routes.post("/")
+    def result() -> str:
+        (file,) = uploaded_files(most=1)
+        slice_ = decode_picture(file.read(), "the picture", settings.max_pixels)
+        (answer,) = predictor.predict([slice_])
+        decision = decide(answer.probabilities, card.classes, card.review_below)
+        pairs = zip(card.classes, answer.probabilities.tolist(), strict=True)
+        bars = [Bar(label, value, percent(value)) for label, value in pairs]
+        return render_template(
+            "result.html",
+            decision=decision,
+            bars=sorted(bars, key=lambda bar: -bar.probability),
+            slice_url=png_url(within(slice_, OVERLAY_SIDE)),
+            overlay_url=overlay_url(slice_, answer, decision, card),
+            has_evidence=answer.evidence[card.classes.index(decision.label)].max() > 0,
+            ramp=RAMP,
+        )
+
+    return routes
+
+
+def percent(probability: float) -> str:
+    """Return a probability, 0 to 1, as whole percent that never claims certainty."""
+    if probability < 0.01:
+        return "under 1 %"
+    if probability > 0.99:
+        return "over 99 %"
+    return f"{probability:.0%}".replace("%", " %")

@@ -1,0 +1,127 @@
+"""Every error as an answer: RFC 9457 problem details for programs, the same words for people."""
+
+import http
+from dataclasses import dataclass
+
+from flask import Flask, Response, g, json, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyError
+from kidney.serving.settings import Settings
+
+_UNNAMED = "about:blank"  # RFC 9457: the status says it all
+_STATUS_BY_ERROR: tuple[tuple[type[ImageError], int, str, str], ...] = (
+    (ImageTypeError, 415, "urn:kidney:problem:image-type", "Not a JPEG or PNG picture"),
+    (ImageSizeError, 413, "urn:kidney:problem:image-size", "Too many or too few pixels"),
+    (ImageError, 422, "urn:kidney:problem:image-broken", "The picture cannot be read"),
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One error in words for people.
+
+    Attributes:
+        status: HTTP status code.
+        title: the kind of problem, the same for every case of it.
+        detail: this case: what was expected and what came.
+        remedy: what the sender can do.
+        type: URI that names the kind for programs.
+    """
+
+    status: int
+    title: str
+    detail: str
+    remedy: str
+    type: str = _UNNAMED
+
+
+class RequestError(KidneyError):
+    """A request that cannot be answered, whatever its pictures hold."""
+
+    def __init__(self, problem: Problem) -> None:
+        """Take the whole answer."""
+        super().__init__(problem.detail, problem.remedy)
+        self.answer = problem
+
+
+def register(app: Flask, settings: Settings) -> None:
+    """Let `app` answer every error with problem details or, on pages, with an HTML page."""
+
+    @app.errorhandler(RequestError)
+    def request_error(error: RequestError) -> Response:
+        return _respond(error.answer)
+
+    @app.errorhandler(ImageError)
+    def image_error(error: ImageError) -> Response:
+        return _respond(_from_image_error(error))
+
+    @app.errorhandler(HTTPException)
+    def http_error(error: HTTPException) -> Response:
+        if error.code is None or error.code < 400:  # a redirect
+            return make_response(error.get_response())
+        response = _respond(_from_http_error(error.code, error, settings))
+        for name, value in error.get_headers():
+            if name not in ("Content-Type", "Content-Length"):  # 405 has Allow, for example
+                response.headers[name] = value
+        return response
+
+
+def _from_image_error(error: ImageError) -> Problem:
+    status, type_, title = next(row[1:] for row in _STATUS_BY_ERROR if isinstance(error, row[0]))
+    detail = error.problem[:1].upper() + error.problem[1:]
+    return Problem(status, title, detail, error.remedy, type_)
+
+
+def _from_http_error(code: int, error: HTTPException, settings: Settings) -> Problem:
+    phrase = http.HTTPStatus(code).phrase
+    if code == 413:
+        return Problem(
+            code,
+            "The upload is too large",
+            f"Expected a request of at most {settings.max_upload_bytes / 1024**2:.3g} MiB with at "
+            f"most {settings.max_files} files, but it is larger.",
+            "Send fewer or smaller files in one request.",
+            "urn:kidney:problem:request-size",
+        )
+    words = {
+        404: (
+            "There is nothing at this address.",
+            "Upload slices at / or POST them to /api/v1/predictions.",
+        ),
+        405: (
+            f"This address does not take {request.method} requests.",
+            "Use a method that the Allow header names.",
+        ),
+        500: (
+            "The server failed to answer; this is its fault and not the picture's.",
+            "Try again; if it fails again, report the request id to whoever runs this server.",
+        ),
+    }
+    # werkzeug's descriptions are fixed texts that quote nothing of the request
+    detail, remedy = words.get(code, (error.description or phrase, "Correct the request."))
+    return Problem(code, phrase, detail, remedy)
+
+
+def _respond(problem: Problem) -> Response:
+    if _for_people():
+        return make_response(render_template("error.html", problem=problem), problem.status)
+    members = {
+        "type": problem.type,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "remedy": problem.remedy,
+        "instance": f"urn:kidney:request:{g.request_id}",
+        "request_id": g.request_id,
+    }
+    text = json.dumps(members)
+    return Response(text, status=problem.status, content_type="application/problem+json")
+
+
+def _for_people() -> bool:
+    """Pages answer people; an address that does not exist answers whoever asks for HTML."""
+    if request.blueprint is not None:
+        return request.blueprint == "pages"
+    is_api = request.path.startswith("/api/")
+    return not is_api and "text/html" in request.accept_mimetypes.values()

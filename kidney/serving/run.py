@@ -1,0 +1,90 @@
+"""The server process: gunicorn with one thread pool of requests around one model."""
+
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+
+from kidney.errors import ConfigError
+from kidney.predictor import check_artifact
+from kidney.serving.app import create_app
+from kidney.serving.settings import Settings, from_environment
+
+REQUEST_THREADS = 8  # requests that one worker reads and writes at a time
+GRACE_SECONDS = 30  # how long running requests may finish after SIGTERM
+
+
+def serve(
+    model: Path | None, host: str, port: int, workers: int = 1, threads: int | None = None
+) -> None:
+    """Serve `model` until SIGTERM or SIGINT; ends the process with status 0 then.
+
+    Prints "Serving on http://HOST:PORT" to stdout once the port accepts connections.
+
+    Args:
+        model: the kidney.onnx; None: KIDNEY_MODEL or artifacts/kidney.onnx.
+        host: address to listen on.
+        port: 0 lets the system choose a free one.
+        workers: processes, each with its own copy of the model.
+        threads: threads that compute one prediction; None: KIDNEY_THREADS, or the cores.
+
+    Raises:
+        ArtifactError: the model is missing, foreign or broken.
+        ConfigError: `port`, `workers`, `threads` or a KIDNEY_ variable cannot work.
+    """
+    _check("--port", port, 0, 65535)
+    _check("--workers", workers, 1, 1024)
+    if threads is not None:
+        _check("--threads", threads, 1, 1024)
+    settings = from_environment()
+    settings = dataclasses.replace(
+        settings, model=model or settings.model, threads=threads or settings.threads
+    )
+    # Each worker opens the model for itself; a worker that cannot would only leave a traceback.
+    check_artifact(settings.model)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    _Server(settings, f"{host}:{port}", workers).run()
+
+
+class _Server(BaseApplication):  # type: ignore[misc]
+    """gunicorn, configured in code. Preloading stays off: onnxruntime's threads die in a fork."""
+
+    def __init__(self, settings: Settings, bind: str, workers: int) -> None:
+        self._settings = settings
+        self._options: dict[str, Any] = {
+            "bind": bind,
+            "workers": workers,
+            "worker_class": "gthread",
+            "threads": REQUEST_THREADS,
+            "graceful_timeout": GRACE_SECONDS,
+            "loglevel": "warning",
+            "when_ready": _announce,
+            # gunicorn 25 and later open a socket in the home folder, which may be read-only
+            "control_socket_disable": True,
+        }
+        super().__init__()
+
+    def load_config(self) -> None:
+        for name, value in self._options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app(self._settings)
+
+
+def _check(option: str, value: int, lowest: int, highest: int) -> None:
+    if not lowest <= value <= highest:
+        raise ConfigError(
+            f"Expected {option} to be {lowest} to {highest}, but got {value}.", f"Correct {option}."
+        )
+
+
+def _announce(arbiter: Any) -> None:
+    host, port = arbiter.LISTENERS[0].sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    print(f"Serving on http://{shown}:{port}", flush=True)

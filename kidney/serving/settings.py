@@ -1,0 +1,59 @@
+"""What an installation of the server may set, from its environment."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from kidney.errors import ConfigError
+from kidney.imaging.pictures import MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of one server.
+
+    Attributes:
+        model: the kidney.onnx to serve.
+        threads: threads that compute one prediction; None: one for each core.
+        max_upload_bytes: size of a whole request.
+        max_files: files in one request.
+        max_pixels: pixels of one picture, checked before it is decoded.
+    """
+
+    model: Path = Path("artifacts/kidney.onnx")
+    threads: int | None = None
+    max_upload_bytes: int = 20 * 1024 * 1024
+    max_files: int = 32
+    max_pixels: int = MAX_PIXELS
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read KIDNEY_MODEL, KIDNEY_THREADS, KIDNEY_MAX_UPLOAD_BYTES, ..._FILES and ..._PIXELS.
+
+    What is unset or empty keeps its default.
+
+    Raises:
+        ConfigError: a value that has to be a whole number above 0 is none.
+    """
+    defaults = Settings()
+    return Settings(
+        model=Path(environment.get("KIDNEY_MODEL") or defaults.model),
+        threads=_count(environment, "KIDNEY_THREADS"),
+        max_upload_bytes=_count(environment, "KIDNEY_MAX_UPLOAD_BYTES")
+        or defaults.max_upload_bytes,
+        max_files=_count(environment, "KIDNEY_MAX_FILES") or defaults.max_files,
+        max_pixels=_count(environment, "KIDNEY_MAX_PIXELS") or defaults.max_pixels,
+    )
+
+
+def _count(environment: Mapping[str, str], name: str) -> int | None:
+    text = environment.get(name, "").strip()
+    if not text:
+        return None
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise ConfigError(
+        f"Expected {name} to be a whole number above 0, but got {text!r}.",
+        f"Correct {name} or unset it to use the default.",
+    )

@@ -1,0 +1,141 @@
+import dataclasses
+import re
+
+import numpy as np
+import pytest
+
+from kidney.predictor import Predictor
+from kidney.serving.app import create_app
+from kidney.serving.pages import percent
+from kidney.serving.settings import Settings
+from tests.pictures import blank_png, encode, gradient
+from tests.tiny_model import CARD, write_tiny_model
+
+WHITE = encode(np.full((40, 50), 255, dtype=np.uint8))
+BLACK = encode(np.zeros((40, 50), dtype=np.uint8))
+
+
+def words(response) -> str:
+    """What a reader reads: the page without tags, white space folded."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", response.text))
+
+
+def test_the_page_offers_an_upload(client):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert re.search(r'<input[^>]*name="file"', page.text)
+    assert '<label for="file">' in page.text
+    assert "Research use, not a diagnosis" in words(page)
+
+
+def test_a_sure_result_comes_first_in_plain_words(send):
+    page = send(BLACK, to="/")
+    assert page.status_code == 200
+    text = words(page)
+    assert "Most probably normal" in text
+    assert text.index("Most probably normal") < text.index("Probability of each class")
+    assert text.count("Research use, not a diagnosis") == 2  # in the header and below the result
+    assert "radiologist has to look" not in text
+
+
+def test_an_unsure_result_asks_for_a_radiologist(send):
+    text = words(send(encode(gradient()), to="/"))
+    assert "Not sure: a radiologist has to look" in text
+    assert "Below 70 %" in text
+    assert "Most probably" not in text
+
+
+def test_the_numbers_are_sorted_and_drawn(send):
+    page = send(WHITE, to="/").text
+    order = re.findall(r'<th scope="row">(\w+)</th>', page)
+    widths = [float(width) for width in re.findall(r'class="value" y="2" width="([\d.]+)"', page)]
+    assert order[0] == "Tumor"
+    assert len(order) == len(widths) == 4
+    assert widths == sorted(widths, reverse=True)
+    assert sum(widths) == pytest.approx(100, abs=0.1)
+
+
+def test_slice_and_overlay_lie_in_the_page(send):
+    page = send(WHITE, to="/").text
+    assert page.count('src="data:image/png;base64,') == 2
+    assert "Evidence for tumor" in page
+
+
+def test_a_result_without_evidence_says_so(send):
+    assert "No place in this slice speaks for normal" in words(send(BLACK, to="/"))
+
+
+def test_nothing_is_inline_and_nothing_foreign_is_asked_for(client, send):
+    for page in (client.get("/"), send(WHITE, to="/"), send(b"", to="/")):
+        assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page.text)
+        addresses = re.findall(r'(?:src|href|action)="([^"]*)"', page.text)
+        assert addresses
+        for address in addresses:
+            assert address.startswith(("/", "data:image/png;"))
+            assert not address.startswith("//")
+        for address in addresses:
+            if address.startswith("/static/"):
+                assert client.get(address).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "title"),
+    [
+        (b"hello", 415, "Not a JPEG or PNG picture"),
+        (WHITE[: len(WHITE) // 2], 422, "The picture cannot be read"),
+        (b"", 422, "The picture cannot be read"),
+        (blank_png(20_000), 413, "Too many or too few pixels"),
+        (bytes(1_000_001), 413, "The upload is too large"),
+    ],
+    ids=["text", "truncated", "empty", "enormous", "long"],
+)
+def test_a_broken_upload_gets_a_page_with_the_words_of_the_api(send, content, status, title):
+    page = send(content, to="/")
+    assert page.status_code == status
+    assert page.content_type.startswith("text/html")
+    answer = send(content).get_json(force=True)
+    assert title in words(page)
+    assert answer["title"] == title
+    assert "What to do:" in words(page)
+    assert 'type="file"' in page.text  # the reader can try again at once
+    assert "secret" not in page.text
+
+
+def test_no_file_and_two_files_are_refused(client, send):
+    assert client.post("/", data={}).status_code == 400
+    assert "at most 1 file " in words(send(WHITE, WHITE, to="/"))
+
+
+def test_people_get_pages_and_programs_problems(client):
+    page = client.get("/nothing", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    answer = client.get("/nothing")
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
+    refused = client.put("/", headers={"Accept": "text/html"})
+    assert (refused.status_code, refused.mimetype) == (405, "text/html")
+
+
+def test_a_failure_gets_a_page_too(send, monkeypatch):
+    def fail(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(Predictor, "predict", fail)
+    page = send(WHITE, to="/")
+    assert (page.status_code, page.mimetype) == (500, "text/html")
+    assert "secret" not in page.text
+    assert page.headers["X-Request-ID"] in page.text
+
+
+def test_what_the_card_says_is_escaped(tmp_path):
+    card = dataclasses.replace(CARD, limits="<b>none</b>")
+    path = write_tiny_model(tmp_path / "kidney.onnx", card=card)
+    page = create_app(Settings(model=path)).test_client().get("/").text
+    assert "&lt;b&gt;none" in page
+
+
+@pytest.mark.parametrize(
+    ("probability", "text"),
+    [(0.0, "under 1 %"), (0.01, "1 %"), (0.425, "42 %"), (0.99, "99 %"), (1.0, "over 99 %")],
+)
+def test_percent_never_claims_certainty(probability, text):
+    assert percent(probability) == text

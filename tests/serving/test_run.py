@@ -1,0 +1,95 @@
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.pictures import encode, gradient
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60
+
+
+def serve(*arguments: object) -> subprocess.Popen:
+    environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
+    return subprocess.Popen(
+        [sys.executable, "serve.py", "--port", "0", *map(str, arguments)],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def server(model: Path) -> Iterator[subprocess.Popen]:
+    process = serve("--model", model, "--threads", 1)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_serves_and_ends_gracefully(server):
+    assert select.select([server.stdout], [], [], SECONDS)[0], "it never said that it serves"
+    address = re.fullmatch(r"Serving on (http://127\.0\.0\.1:\d+)\n", server.stdout.readline())[1]
+
+    for path in ("/healthz", "/readyz"):
+        with urllib.request.urlopen(address + path, timeout=SECONDS) as response:
+            assert response.status == 200
+
+    boundary = uuid.uuid4().hex
+    body = (
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="secret.png"\r\n'
+        "Content-Type: image/png\r\n\r\n"
+    ).encode() + (encode(gradient()) + f"\r\n--{boundary}--\r\n".encode())
+    request = urllib.request.Request(
+        address + "/api/v1/predictions",
+        body,
+        {"Content-Type": f"multipart/form-data; boundary={boundary}", "X-Request-ID": "trace-1"},
+    )
+    with urllib.request.urlopen(request, timeout=SECONDS) as response:
+        assert json.load(response)["predictions"][0]["size"] == [48, 64]
+
+    server.send_signal(signal.SIGTERM)
+    _, log = server.communicate(timeout=SECONDS)
+    assert server.returncode == 0
+    assert re.search(r"^trace-1 POST /api/v1/predictions 200 [\d.]+ ms$", log, re.MULTILINE)
+    assert "Traceback" not in log
+    assert "secret" not in log
+
+
+def test_a_missing_model_is_one_clear_message(tmp_path):
+    process = serve("--model", tmp_path / "nothing.onnx")
+    out, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert out == ""
+    assert "no such file" in message
+    assert "export.py" in message
+    assert "Traceback" not in message
+    assert len(message.splitlines()) == 2
+
+
+def test_a_broken_model_is_one_clear_message(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"hello")
+    process = serve("--model", tmp_path / "broken.onnx")
+    _, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert "cannot open it" in message
+    assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("option", ["--workers", "--threads"])
+def test_a_count_of_zero_is_refused(model, option):
+    process = serve("--model", model, option, 0)
+    _, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert f"Expected {option} to be 1 to" in message
