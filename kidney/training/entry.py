@@ -1,0 +1,42 @@
+"""What all Hydra entry points share: where conf/ lies, and errors as messages, not tracebacks."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from kidney.errors import KidneyError
+
+_CONF = str(Path(__file__).parents[2] / "conf")
+
+
+def entry_point(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """Make `main(cfg)` a command that composes conf/config.yaml with the command line."""
+
+    @functools.wraps(main)
+    def told(cfg: DictConfig) -> Any:
+        try:
+            return main(cfg)
+        except KidneyError as error:
+            # Hydra prints this type without a traceback and goes on with the sweep's other jobs.
+            raise CompactHydraException(str(error)) from None
+
+    decorated = hydra.main(version_base="1.3", config_path=_CONF, config_name="config")(told)
+
+    def command() -> None:
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        decorated()
+
+    return command
+
+
+def is_sweep() -> bool:
+    """Tell whether this job is one of a multirun."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN

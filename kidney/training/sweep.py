@@ -1,0 +1,29 @@
+"""One MLflow parent for all runs of a Hydra multirun."""
+
+import os
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+# The environment reaches the jobs of every launcher that runs on this machine.
+PARENT_RUN = "KIDNEY_PARENT_RUN"
+
+
+class SweepParent(Callback):
+    """Hydra callback: opens the parent run before the first job and closes it after the last."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Open the parent in the store of the sweep's own configuration."""
+        # Hydra makes this callback for every command; only sweeps should wait for MLflow to load.
+        from kidney.tracking.runs import Tracking, start_run
+
+        self._tracking = Tracking(config.tracking.uri, config.tracking.experiment)
+        name = " ".join(config.hydra.overrides.task) or "sweep"
+        os.environ[PARENT_RUN] = start_run(self._tracking, name, {"kind": "sweep"})
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
+        """Close the parent."""
+        from kidney.tracking.runs import end_run
+
+        end_run(self._tracking, os.environ.pop(PARENT_RUN))

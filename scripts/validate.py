@@ -1,0 +1,21 @@
+"""Manifest -> report, and exit status 1 where the data must not be trained on."""
+
+from omegaconf import DictConfig
+
+from kidney.errors import DataError
+from kidney.training.entry import entry_point
+from kidney.training.stages import data_folder, validate_stage
+
+
+@entry_point
+def main(cfg: DictConfig) -> None:
+    """Validate the ingested data."""
+    failed = validate_stage(cfg)
+    report = data_folder(cfg) / "validation.html"
+    if failed:
+        raise DataError("The data fail validation:\n  " + "\n  ".join(failed), f"Read {report}.")
+    print(f"The data pass validation: {report}")
+
+
+if __name__ == "__main__":
+    main()

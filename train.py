@@ -1,0 +1,21 @@
+"""Train a classifier: python train.py model=resnet50 [split.fold=1] [-m model=vgg16,vit]."""
+
+from omegaconf import DictConfig
+
+from kidney.training.entry import entry_point, is_sweep
+
+
+@entry_point
+def main(cfg: DictConfig) -> float:
+    """Train what the configuration describes and return the validation macro AUROC."""
+    from kidney.training.run import refuse_distributed_sweep, train
+
+    if is_sweep():
+        refuse_distributed_sweep(cfg.trainer.strategy)
+    best = train(cfg)
+    print(f"Validation macro AUROC {best.val_macro_auroc:.4f}: {best.checkpoint}")
+    return best.val_macro_auroc
+
+
+if __name__ == "__main__":
+    main()
