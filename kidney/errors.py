@@ -10,9 +10,12 @@ class KidneyError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(f"{problem}\n  What to do: {remedy}")
+        super().__init__(problem, remedy)  # as given, so that it can cross a process border
         self.problem = problem
         self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  What to do: {self.remedy}"
 
 
 class ConfigError(KidneyError):

@@ -24,13 +24,16 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder that replaces `path` only if the block succeeds.
 
-    A killed process leaves `.NAME.partial` behind; the next run empties it and starts again.
+    A killed process leaves `.NAME.partial` behind; the next run empties it and starts again. One
+    killed between the two renames leaves the old folder as `.NAME.replaced`; the next run puts it
+    back first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     replaced = path.with_name(f".{path.name}.replaced")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
+    _put_back(replaced, path)
     try:
         yield temporary
         shutil.rmtree(replaced, ignore_errors=True)
@@ -39,7 +42,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
         temporary.rename(path)
         shutil.rmtree(replaced, ignore_errors=True)
     finally:
+        _put_back(replaced, path)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_back(replaced: Path, path: Path) -> None:
+    if replaced.exists() and not path.exists():
+        replaced.rename(path)
 
 
 def write_text(path: Path, text: str) -> None:

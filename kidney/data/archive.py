@@ -1,7 +1,9 @@
 """Unpacking of archives that come from elsewhere: nothing lands outside, nothing explodes."""
 
+import lzma
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -10,6 +12,12 @@ from kidney.errors import DataError
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_BYTES = 64 * 2**30  # the whole Kaggle set is 1.6 GB; KiTS23 is 30 GB
 MAX_RATIO = 200  # unpacked to packed; pictures reach about 1, raw volumes about 10
+# What the standard library raises on bytes that are no archive, or no longer one. ValueError covers
+# names with a zero byte or of no encoding, RuntimeError encryption and unknown compression.
+_BROKEN = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
+    RuntimeError, ValueError,
+)  # fmt: skip
 
 
 def is_archive(path: Path) -> bool:
@@ -36,7 +44,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> None:
             _unpack_zip(archive, folder, limit)
         else:
             _unpack_tar(archive, folder, limit)
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, RuntimeError) as error:
+    except _BROKEN as error:
         raise DataError(
             f"Expected {archive} to be a readable archive, but: {error}.",
             "Download or copy the archive again, and see that the disk has room.",
@@ -45,7 +53,7 @@ def unpack(archive: Path, folder: Path, max_bytes: int = MAX_BYTES) -> None:
 
 def _unpack_zip(archive: Path, folder: Path, limit: int) -> None:
     with zipfile.ZipFile(archive) as packed:
-        members = [member for member in packed.infolist() if not member.is_dir()]
+        members = [member for member in packed.infolist() if not member.filename.endswith("/")]
         for member in members:
             _check_name(archive, member.filename)
             if (member.external_attr >> 16) & 0o170000 == 0o120000:
@@ -66,12 +74,17 @@ def _unpack_tar(archive: Path, folder: Path, limit: int) -> None:
             file = packed.extractfile(member)
             if file is not None:
                 limit = _write(archive, file, folder / member.name, limit)
+        # The checksum of gzip, bzip2 and xz comes at the very end, behind what a tar reader reads.
+        while packed.fileobj and packed.fileobj.read(1 << 20):
+            pass
 
 
 def _check_name(archive: Path, name: str) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
+    if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
         raise _refused(archive, name, "a path that leads outside the target folder")
+    if "\\" in name or not path.parts:
+        raise _refused(archive, name, "no name of a file with / between folders")
 
 
 def _refused(archive: Path, name: str, what: str) -> DataError:

@@ -56,9 +56,9 @@ def write_cache(folder: Path, decoded: Iterable[tuple[str, NDArray[np.uint8]]]) 
                 file.write(np.ascontiguousarray(slice_).data)
                 digests.append(digest)
         path = folder / _file_name(digests)
-        for stale in folder.glob("slices-*.u8"):
-            stale.unlink()
         temporary.replace(path)
+        for stale in set(folder.glob("slices-*.u8")) - {path}:
+            stale.unlink(missing_ok=True)  # another process may be writing the same cache
     finally:
         temporary.unlink(missing_ok=True)
 

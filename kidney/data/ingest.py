@@ -63,7 +63,8 @@ def ingest(
     def usable(raw: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
         for file in _decode_all(raw, _listed(raw, classes, ignore), classes):
             if file.slice_ is None:
-                rejected.append({"path": file.path, "reason": file.reason})
+                refused = {"path": file.path, "reason": file.reason}
+                rejected.append({key: _printable(text) for key, text in refused.items()})
                 continue
             height, width = file.slice_.shape
             slices.append(
@@ -72,20 +73,20 @@ def ingest(
             )
             thumbnails.append(thumbnail(file.slice_))
             yield file.sha256, file.slice_
-
-    with whole_folder(folder / "raw") as raw:
-        fetch(raw)
-        write_cache(folder, usable(raw))
-        if not slices:
+        if not slices:  # raised here, before the cache of an earlier ingest is replaced
             raise DataError(
                 f"Expected pictures below folders named {sorted(classes.values())}, but found no "
                 f"usable slice in {origin} ({len(rejected)} files refused).",
                 "See that data.classes names the folders of the source.",
             )
+
+    with whole_folder(folder / "raw") as raw:
+        fetch(raw)
+        write_cache(folder, usable(raw))
+        manifest = pd.DataFrame(slices)
+        manifest["scan"] = infer_scans(manifest, np.stack(thumbnails))
         # Until the new manifest is written there must be none that describes other raw files.
         (folder / "manifest.csv").unlink(missing_ok=True)
-    manifest = pd.DataFrame(slices)
-    manifest["scan"] = infer_scans(manifest, np.stack(thumbnails))
     write_manifest(folder, manifest, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
     return manifest
 
@@ -127,8 +128,15 @@ def _decode(raw: Path, path: str, label: str, classes: Mapping[str, str]) -> _De
     return _Decoded(path, label, digest, None, reason)
 
 
+def _printable(text: str) -> str:
+    """Spell out what UTF-8 cannot hold: bytes of a file name that are no UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _misplaced(path: str, label: str, classes: Mapping[str, str]) -> str:
     """Say why folder and file name disagree about the label, or return ""."""
+    if _printable(path) != path:
+        return f"{path} is a name in no known encoding; rename the file."
     if not label:
         return f"{path} is in no folder of a class ({', '.join(classes.values())})."
     name = PurePosixPath(path).stem.lower()

@@ -15,6 +15,7 @@ from kidney.files import write_text
 
 COLUMNS = ["path", "label", "scan", "width", "height", "sha256", "origin"]
 REJECTED_COLUMNS = ["path", "reason"]
+_TYPES = dict.fromkeys(COLUMNS, str) | {"width": "int64", "height": "int64"}
 
 
 def write_manifest(folder: Path, slices: pd.DataFrame, rejected: pd.DataFrame) -> None:
@@ -27,7 +28,8 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     """Read and check the manifest below `folder`.
 
     Raises:
-        DataError: it is missing, misses a column, is empty, or names a path twice.
+        DataError: it is missing, is no such table, misses a column or a value, is empty, or names
+            a path twice.
     """
     path = folder / "manifest.csv"
     if not path.is_file():
@@ -35,20 +37,40 @@ def read_manifest(folder: Path) -> pd.DataFrame:
             f"Expected a manifest at {path}, but there is none.",
             "Run python scripts/ingest.py with the same data=... first.",
         )
-    slices = pd.read_csv(path, dtype={"path": str, "label": str, "scan": str, "sha256": str})
-    missing = [column for column in COLUMNS if column not in slices.columns]
-    if missing or slices.empty or slices["path"].duplicated().any():
-        problem = f"misses {missing}" if missing else "is empty or names a path twice"
-        raise DataError(
-            f"Expected {path} to have one row a slice with {COLUMNS}, but it {problem}.",
-            "Run python scripts/ingest.py again; do not edit the manifest by hand.",
-        )
+    try:
+        # Only an empty cell is empty: a class may be called None.
+        slices = pd.read_csv(path, dtype=_TYPES, keep_default_na=False, na_values=[""])
+    except ValueError as error:  # pandas' own errors and undecodable bytes are among these
+        raise _unreadable(path, f"cannot be read: {error}") from error
+    if missing := [column for column in COLUMNS if column not in slices.columns]:
+        raise _unreadable(path, f"misses {missing}")
+    if slices.empty or slices["path"].duplicated().any():
+        raise _unreadable(path, "is empty or names a path twice")
+    if slices[COLUMNS].isna().any(axis=None):
+        raise _unreadable(path, "has empty cells")
     return slices
 
 
+def _unreadable(path: Path, problem: str) -> DataError:
+    return DataError(
+        f"Expected {path} to have one row a slice with {COLUMNS}, but it {problem}.",
+        "Run python scripts/ingest.py again; do not edit the manifest by hand.",
+    )
+
+
 def read_rejected(folder: Path) -> pd.DataFrame:
-    """Read the files that ingest refused: path and reason."""
-    return pd.read_csv(folder / "rejected.csv", dtype=str)
+    """Read the files that ingest refused: path and reason.
+
+    Raises:
+        DataError: the table is missing.
+    """
+    path = folder / "rejected.csv"
+    if not path.is_file():
+        raise DataError(
+            f"Expected the table of refused files at {path}, but there is none.",
+            "Run python scripts/ingest.py with the same data=... again.",
+        )
+    return pd.read_csv(path, dtype=str)
 
 
 def fingerprint(slices: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ joined into one only cost a little data. So both thresholds lie on the side of j
 """
 
 import re
+from collections import Counter
 from itertools import pairwise
 from pathlib import PurePosixPath
 
@@ -44,27 +45,31 @@ def infer_scans(slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> list[str
         thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
 
     Returns:
-        N names, `LABEL-FIRSTNUMBER` of the scan's lowest-numbered slice, for example `cyst-0012`.
-        A slice without a number is a scan of its own until similarity links it to another.
+        N names, `LABEL-FIRSTNUMBER` of the scan's first slice, for example `cyst-0012`; where
+        another folder's scan has that name already, `cyst-0012-2`. A slice without a number is a
+        scan of its own until similarity links it to another.
     """
     unit = _unit_vectors(thumbnails)
-    numbers = [slice_number(path) for path in slices["path"]]
-    folders = [str(PurePosixPath(path).parent) for path in slices["path"]]
+    paths = list(slices["path"])
+    numbers = [slice_number(path) for path in paths]
+    folders = [str(PurePosixPath(path).parent) for path in paths]
     names = [""] * len(slices)
     for label in sorted(slices["label"].unique()):
         rows = np.flatnonzero(slices["label"].to_numpy() == label)
-        # Unnumbered slices sort last; the position breaks ties, so the order is always the same.
+        # Unnumbered slices sort last; the path breaks ties, so the order is always the same.
         rows = np.array(
-            sorted(rows, key=lambda r: (folders[r], numbers[r] is None, numbers[r] or 0, r))
+            sorted(rows, key=lambda r: (folders[r], numbers[r] is None, numbers[r] or 0, paths[r]))
         )
         runs = _runs([numbers[r] for r in rows], [folders[r] for r in rows], unit[rows])
         groups = _link(runs, unit[rows])
+        taken: Counter[str] = Counter()
         for group in np.unique(groups):
-            members = rows[groups == group]
-            first = numbers[members[0]]
-            tail = f"{first:04d}" if first is not None else f"x{members[0]:04d}"
-            for row in members:
-                names[row] = f"{label}-{tail}"
+            places = np.flatnonzero(groups == group)
+            first = numbers[rows[places[0]]]
+            name = f"{label}-{first:04d}" if first is not None else f"{label}-x{places[0]:04d}"
+            taken[name] += 1
+            for row in rows[places]:
+                names[row] = name if taken[name] == 1 else f"{name}-{taken[name]}"
     return names
 
 

@@ -34,12 +34,12 @@ def fetch(folder: Path, *, source: str) -> None:
         _copy_folder(_download_from_kaggle(source.removeprefix(KAGGLE)), folder)
         return
     path = Path(source).expanduser()
-    if path.is_dir():
+    if source and path.is_dir():  # an empty name would mean the working folder
         _copy_folder(path, folder)
     elif path.is_file() and is_archive(path):
         unpack(path, folder)
     else:
-        found = "a file of another kind" if path.exists() else "nothing"
+        found = "a file of another kind" if path.is_file() else "nothing"
         raise DataError(
             f"Expected data.source to be an archive (.zip, .tar, .tar.gz), a folder or "
             f"kaggle:OWNER/NAME, but found {found} at {path}.",
@@ -49,11 +49,17 @@ def fetch(folder: Path, *, source: str) -> None:
 
 def _copy_folder(source: Path, folder: Path) -> None:
     """Copy regular files only: a link could lead anywhere."""
-    for path in sorted(source.rglob("*")):
-        if path.is_file() and not path.is_symlink():
-            target = folder / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
+    try:
+        for path in sorted(source.rglob("*")):
+            if path.is_file() and not path.is_symlink():
+                target = folder / path.relative_to(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+    except OSError as error:
+        raise DataError(
+            f"Expected to copy {source}, but: {error}.",
+            "See that its files can be read and that the disk has room.",
+        ) from error
 
 
 def _download_from_kaggle(handle: str) -> Path:

@@ -51,8 +51,10 @@ def deal(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> dict[str
         names = sorted(label_of.index[label_of == label])
         if len(names) < folds:
             raise DataError(
-                f"Expected at least {folds} scans of {label}, one a fold, but got {len(names)}.",
-                f"Add scans of {label}, or use fewer folds: split.folds={max(len(names), 3)}.",
+                f"Expected split.folds to be at most the number of {unit}s of {label}, "
+                f"{len(names)}, but got {folds}.",
+                f"Add scans of {label}"
+                + (f", or use fewer folds: split.folds={len(names)}." if len(names) > 2 else "."),
             )
         order = generator.permutation(len(names))
         start = int(generator.integers(folds))  # else the first folds get every surplus scan
@@ -85,7 +87,8 @@ def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
     """Read a split and check that it was made for this manifest and covers it.
 
     Raises:
-        DataError: it is missing, was made for another manifest, or leaves a slice out.
+        DataError: it is missing, is no split of this name, was made for another manifest, or
+            leaves a slice out.
     """
     path = split_path(folder, name)
     remedy = f"Run python scripts/split.py split={name} with the same data=... again."
@@ -93,10 +96,13 @@ def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
         raise DataError(f"Expected a split at {path}, but there is none.", remedy)
     try:
         split: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        made_for, units = split["data"], slices[split["unit"]]
-        left_out = sorted(set(units) - set(split["fold_of"]))
-    except (ValueError, KeyError) as error:
+        made_for, units, known = split["data"], slices[split["unit"]], range(split["folds"])
+        dealt = {unit for unit, fold in split["fold_of"].items() if fold in known}
+        left_out, called = set(units) - dealt, split["name"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a readable split: {error!r}.", remedy) from error
+    if called != name:  # else a copy of leaky.json would pass as any other split
+        raise DataError(f"Expected {path} to be the split {name!r}, but it is {called!r}.", remedy)
     if made_for != fingerprint(slices) or left_out:
         raise DataError(
             f"{path} was made for another manifest ({made_for}, not {fingerprint(slices)}; "
@@ -117,7 +123,8 @@ def parts_of(slices: pd.DataFrame, split: dict[str, Any], fold: int) -> pd.Serie
 
     Raises:
         ConfigError: there is no such fold.
-        DataError: slices of one scan lie in different parts, and the split is not `leaky`.
+        DataError: slices of one scan lie in different parts, and the split is not `leaky`; or a
+            part is empty.
     """
     folds = split["folds"]
     if not 0 <= fold < folds:
@@ -129,6 +136,11 @@ def parts_of(slices: pd.DataFrame, split: dict[str, Any], fold: int) -> pd.Serie
     parts = pd.Series("train", index=slices.index)
     parts[fold_of == (fold + 1) % folds] = "val"
     parts[fold_of == fold] = "test"
+    if empty := sorted(set(PARTS) - set(parts)):
+        raise DataError(
+            f"The split {split['name']!r} leaves nothing for {' and '.join(empty)}.",
+            "Write the split again with python scripts/split.py.",
+        )
     crossing = scans_that_cross(slices, parts)
     if crossing and split["name"] != LEAKY:
         raise DataError(

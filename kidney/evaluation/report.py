@@ -20,6 +20,8 @@ _NAMES = {
     "balanced_accuracy": "Balanced accuracy",
     "macro_auroc": "Macro AUROC",
     "loss": "Loss (cross-entropy, nats)",
+    "recall": "Recall",
+    "auroc": "AUROC",
 }
 
 
@@ -66,7 +68,7 @@ def report_page(
         f"Model {model['backbone']}, run {model['run']}."
     )
     rows = [
-        (_NAMES.get(name) or name.replace("_", " of ").replace("auroc", "AUROC").capitalize(),
+        (_name(name),
          *(("n/a",) * 2 if f["value"] is None
            else (f"{f['value']:.3f}", f"{f['low']:.3f} to {f['high']:.3f}")))
         for name, f in result["figures"].items()
@@ -93,6 +95,12 @@ def report_page(
             ),
         ],
     )
+
+
+def _name(figure: str) -> str:
+    """Name a figure for people: recall_kidney_stone is the Recall of kidney_stone."""
+    kind, _, of = figure.partition("_")
+    return _NAMES.get(figure) or f"{_NAMES.get(kind, kind)} of {of}"
 
 
 def confusion_picture(counts: NDArray[np.int64], classes: Sequence[str]) -> bytes:

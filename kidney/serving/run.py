@@ -3,15 +3,16 @@
 import dataclasses
 import logging
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from kidney.errors import ConfigError
-from kidney.predictor import check_artifact
-from kidney.serving.app import create_app
 from kidney.serving.settings import Settings, from_environment
 
 REQUEST_THREADS = 8  # requests that one worker reads and writes at a time
@@ -45,9 +46,22 @@ def serve(
         settings, model=model or settings.model, threads=threads or settings.threads
     )
     # Each worker opens the model for itself; a worker that cannot would only leave a traceback.
-    check_artifact(settings.model)
+    # The check has a process of its own: a fork of a process in which onnxruntime was loaded
+    # aborts when it ends, so the master must never load it.
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        process.submit(_check_model, settings.model).result()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _Server(settings, f"{host}:{port}", workers).run()
+
+
+class _Worker(ThreadWorker):  # type: ignore[misc]
+    """gunicorn's thread worker, whose last wait ends when idle connections run out of time.
+
+    gunicorn 26 waits for the whole grace period as soon as one browser keeps its connection open.
+    """
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        super().wait_for_and_dispatch_events(min(timeout, 1.0))
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -58,7 +72,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
         self._options: dict[str, Any] = {
             "bind": bind,
             "workers": workers,
-            "worker_class": "gthread",
+            "worker_class": _Worker,
             "threads": REQUEST_THREADS,
             "graceful_timeout": GRACE_SECONDS,
             "loglevel": "warning",
@@ -74,7 +88,15 @@ class _Server(BaseApplication):  # type: ignore[misc]
                 self.cfg.set(name, value)
 
     def load(self) -> Flask:
+        from kidney.serving.app import create_app
+
         return create_app(self._settings)
+
+
+def _check_model(model: Path) -> None:
+    from kidney.predictor import check_artifact
+
+    check_artifact(model)
 
 
 def _check(option: str, value: int, lowest: int, highest: int) -> None:

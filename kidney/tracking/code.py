@@ -7,8 +7,13 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 def code_version() -> str:
-    """Return the git commit, "-dirty" added for uncommitted changes; "unknown" without git."""
+    """Return the git commit, "-dirty" added for uncommitted changes; "unknown" without git.
+
+    Installed into an environment that lies inside another checkout it is unknown too.
+    """
     try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != _REPOSITORY.resolve():
+            return "unknown"
         commit = _git("rev-parse", "HEAD")
         return f"{commit}-dirty" if _git("status", "--porcelain", "-uno") else commit
     except (OSError, subprocess.CalledProcessError):

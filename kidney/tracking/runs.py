@@ -1,5 +1,6 @@
 """MLflow: the memory of what was trained, on which data, with what result."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +12,13 @@ from pytorch_lightning.loggers import MLFlowLogger
 
 from kidney.errors import ArtifactError, ConfigError
 
+# One small file is fetched at a time: a bar for each is noise.
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+
 SELECTION_METRIC = "best_val_macro_auroc"
 CHECKPOINT = "best.ckpt"
 _SQLITE = "sqlite:///"
+_GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # unknown; deleted
 
 
 @dataclass(frozen=True)
@@ -74,11 +79,20 @@ def start_run(
 
 
 def reopen_run(tracking: Tracking, run_id: str) -> bool:
-    """Set a run that was cut off to running again; False if the store does not know it."""
+    """Set a run that was cut off to running again; False if the store has it no longer.
+
+    Raises:
+        ArtifactError: the store does not answer; the run may well be there.
+    """
     try:
         tracking.client().update_run(run_id, status="RUNNING")
-    except MlflowException:
-        return False
+    except MlflowException as error:
+        if error.error_code in _GONE:
+            return False
+        raise ArtifactError(
+            f"Expected {tracking.uri} to know whether run {run_id} is there, but: {error}.",
+            "Run the command again when the tracking store answers; nothing is lost.",
+        ) from error
     return True
 
 

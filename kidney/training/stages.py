@@ -86,7 +86,16 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     path = split_path(folder, cfg.split.name)
     if not path.is_file():
         split_stage(cfg)
-    return slices, read_split(folder, cfg.split.name, slices)
+    split = read_split(folder, cfg.split.name, slices)
+    asked, found = (cfg.split.folds, cfg.split.seed), (split["folds"], split["seed"])
+    if asked != found:
+        raise DataError(
+            f"Expected a split of {asked[0]} folds dealt with seed {asked[1]}, but {path} has "
+            f"{found[0]} folds and seed {found[1]}.",
+            "Deal it again (python scripts/split.py with the same split settings); earlier runs "
+            "on the old split then no longer compare with new ones.",
+        )
+    return slices, split
 
 
 def _origin(cfg: DictConfig) -> str:

@@ -1,3 +1,4 @@
+import http.client
 import json
 import os
 import re
@@ -93,3 +94,26 @@ def test_a_count_of_zero_is_refused(model, option):
     _, message = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
     assert f"Expected {option} to be 1 to" in message
+
+
+def test_an_idle_connection_does_not_hold_up_the_end(server):
+    address = server.stdout.readline().strip().removeprefix("Serving on http://")
+    browser = http.client.HTTPConnection(address, timeout=SECONDS)
+    browser.request("GET", "/readyz")
+    assert browser.getresponse().read()
+
+    server.send_signal(signal.SIGTERM)
+    server.communicate(timeout=15)  # the grace period is 30 s
+    assert server.returncode == 0
+
+
+def test_it_ends_without_a_crash_when_several_threads_compute(model):
+    process = serve("--model", model, "--threads", 2)
+    address = process.stdout.readline().strip().removeprefix("Serving on ")
+    with urllib.request.urlopen(address + "/readyz", timeout=SECONDS) as response:
+        assert response.status == 200
+    process.send_signal(signal.SIGTERM)
+    _, log = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert "SIGABRT" not in log
+    assert "terminate" not in log

@@ -1,0 +1,32 @@
+# Every target does the set-up that it needs. `make help` lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench serve
+PYTHON ?= python3.11
+BIN := .venv/bin
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: .venv/ready ## Make .venv with the locked dependencies
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,export,dev]'
+	touch $@
+
+demo: setup ## Run the whole road on the built-in phantom
+	$(BIN)/python scripts/demo.py
+
+test: setup ## Run the test suite
+	$(BIN)/pytest
+
+check: setup ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup ## Measure the parts against what they are made of
+	$(BIN)/python scripts/benchmark.py
+
+serve: setup ## Serve artifacts/kidney.onnx on port 8000
+	$(BIN)/python serve.py

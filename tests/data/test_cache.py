@@ -1,0 +1,101 @@
+"""The cache holds the very pixels of the raw files, whole or not at all."""
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from kidney.data.cache import open_cache, write_cache
+from kidney.data.manifest import read_manifest
+from kidney.errors import DataError
+from kidney.imaging.pictures import decode_picture
+from tests.data.slices import content, scan, take
+
+
+def test_every_slice_is_the_decoded_file(source: Path, tmp_path: Path) -> None:
+    # Another size and another mode among the rest, so that a wrong offset shows.
+    odd = np.stack([scan(9, 1, width=40, height=70)[0]] * 3, axis=2)
+    Image.fromarray(odd).save(source / "Cyst" / "Cyst- (5).png")
+    take(tmp_path / "data", source)
+    slices = read_manifest(tmp_path / "data")
+    cache = open_cache(tmp_path / "data", slices)
+    assert len(cache) == 48
+    for row, path in enumerate(slices["path"]):
+        expected = decode_picture((source / path).read_bytes())
+        np.testing.assert_array_equal(cache[row], expected, strict=True)
+
+
+def test_slices_are_read_only(data: Path) -> None:
+    slice_ = open_cache(data, read_manifest(data))[0]
+    with pytest.raises(ValueError, match="read-only"):
+        slice_[0, 0] = 1
+
+
+def test_a_cache_travels_to_a_worker_as_a_path(data: Path) -> None:
+    cache = open_cache(data, read_manifest(data))
+    sent = pickle.dumps(cache)
+    assert len(sent) < 48 * 64 * 48 / 50, "pixels were pickled"
+    np.testing.assert_array_equal(pickle.loads(sent)[47], cache[47])
+
+
+def test_a_missing_cache_is_made_again(data: Path) -> None:
+    before = content(data)
+    (path,) = data.glob("slices-*.u8")
+    path.unlink()
+    open_cache(data, read_manifest(data))
+    assert content(data) == before
+
+
+@pytest.mark.parametrize("change", ["changed", "gone"])
+def test_a_cache_is_not_made_of_other_files(data: Path, change: str) -> None:
+    (path,) = data.glob("slices-*.u8")
+    path.unlink()
+    slices = read_manifest(data)
+    raw = data / "raw" / slices["path"][30]
+    if change == "gone":
+        raw.unlink()
+    else:
+        raw.write_bytes((data / "raw" / slices["path"][0]).read_bytes())
+    with pytest.raises(DataError, match="gone or changed") as caught:
+        open_cache(data, slices)
+    assert slices["path"][30] in caught.value.problem
+    assert not list(data.glob("*slices*"))
+
+
+def test_the_same_slices_in_another_order_are_another_cache(data: Path) -> None:
+    slices = read_manifest(data)
+    backwards = slices[::-1].reset_index(drop=True)
+    np.testing.assert_array_equal(open_cache(data, backwards)[0], open_cache(data, slices)[47])
+
+
+def test_a_cache_that_is_cut_off_leaves_the_old_one_and_nothing_half_written(data: Path) -> None:
+    before = content(data)
+
+    def cut_off() -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        yield "a" * 64, scan(1)[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(data, cut_off())
+    assert content(data) == before
+
+
+def test_a_cut_off_first_cache_leaves_nothing(tmp_path: Path) -> None:
+    def cut_off() -> Iterator[tuple[str, NDArray[np.uint8]]]:
+        yield "a" * 64, scan(1)[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_cache(tmp_path, cut_off())
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_new_cache_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_cache(tmp_path, [(f"{seed:064x}", scan(seed)[0])])
+    (path,) = tmp_path.iterdir()
+    assert path.read_bytes() == scan(2)[0].tobytes()

@@ -1,0 +1,95 @@
+"""The manifest is the only list of slices: what is wrong with it is said when it is read."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from kidney.data.manifest import (
+    COLUMNS,
+    REJECTED_COLUMNS,
+    fingerprint,
+    read_manifest,
+    read_rejected,
+    write_manifest,
+)
+from kidney.errors import DataError
+from tests.data.slices import manifest_of
+
+NONE = pd.DataFrame(columns=REJECTED_COLUMNS)
+
+
+@pytest.fixture
+def slices() -> pd.DataFrame:
+    return manifest_of({"cyst": [2, 3], "stone": [1]})
+
+
+def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path, slices: pd.DataFrame) -> None:
+    # What looks like a number or like nothing is a name all the same.
+    slices["origin"], slices.loc[0, "scan"], slices.loc[0, "label"] = "007", "0012", "None"
+    slices.loc[1, "path"] = 'a, "b" (1).png'
+    write_manifest(tmp_path, slices, NONE)
+    pd.testing.assert_frame_equal(read_manifest(tmp_path), slices[COLUMNS])
+    assert fingerprint(read_manifest(tmp_path)) == fingerprint(slices)
+
+
+def test_the_refused_files_read_back(tmp_path: Path, slices: pd.DataFrame) -> None:
+    rejected = pd.DataFrame([("Cyst/a, b.png", 'says "no"')], columns=REJECTED_COLUMNS)
+    write_manifest(tmp_path, slices, rejected)
+    pd.testing.assert_frame_equal(read_rejected(tmp_path), rejected)
+
+
+def test_a_missing_manifest_names_the_station_before(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is none(.|\n)*scripts/ingest\.py"):
+        read_manifest(tmp_path)
+    with pytest.raises(DataError, match=r"there is none(.|\n)*scripts/ingest\.py"):
+        read_rejected(tmp_path)
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_missing_column_is_named(tmp_path: Path, slices: pd.DataFrame, column: str) -> None:
+    slices.drop(columns=column).to_csv(tmp_path / "manifest.csv", index=False)
+    with pytest.raises(DataError, match=rf"misses .*{column}"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xe0 a picture", b'"a\n1,2,3\n4'])
+def test_a_file_that_is_no_table_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "manifest.csv").write_bytes(data)
+    with pytest.raises(DataError, match=r"cannot be read|misses"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda slices: slices[:0], "is empty"),
+        (lambda slices: pd.concat([slices, slices[:1]]), "names a path twice"),
+        (lambda slices: slices.assign(label=[None, *slices["label"][1:]]), "empty cells"),
+        (lambda slices: slices.assign(width="wide"), "cannot be read"),
+    ],
+)
+def test_a_spoilt_manifest_is_refused(
+    tmp_path: Path,
+    slices: pd.DataFrame,
+    spoil: Callable[[pd.DataFrame], pd.DataFrame],
+    problem: str,
+) -> None:
+    spoil(slices).to_csv(tmp_path / "manifest.csv", index=False)
+    with pytest.raises(DataError, match=problem):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["path", "label", "scan", "sha256"])
+def test_the_fingerprint_changes_with_every_column_that_matters(
+    slices: pd.DataFrame, column: str
+) -> None:
+    changed = slices.copy()
+    changed.loc[2, column] = "another"
+    assert fingerprint(changed) != fingerprint(slices)
+    assert fingerprint(slices.copy()) == fingerprint(slices)
+
+
+def test_the_fingerprint_changes_when_a_slice_goes(slices: pd.DataFrame) -> None:
+    assert fingerprint(slices[1:]) != fingerprint(slices)

@@ -1,0 +1,201 @@
+"""A split is decided once, by scan, and a file that breaks its promise is not read."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kidney.data.split import (
+    PARTS,
+    deal,
+    parts_of,
+    read_split,
+    scans_that_cross,
+    split_fingerprint,
+    split_path,
+    write_split,
+)
+from kidney.errors import ConfigError, DataError
+from tests.data.slices import manifest_of
+
+SIZES = st.lists(st.integers(1, 5), min_size=5, max_size=13)
+MANIFESTS = st.dictionaries(st.sampled_from(["cyst", "normal", "stone"]), SIZES, min_size=1).map(
+    manifest_of
+)
+FOLDS, SEEDS = st.integers(3, 5), st.integers(0, 2**32)
+SLICES = manifest_of({"cyst": [3] * 7, "stone": [1, 2, 3, 4, 5]})
+
+
+def split_of(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool = True) -> dict[str, Any]:
+    unit, name = ("scan", "by_scan") if by_scan else ("path", "leaky")
+    fold_of = deal(slices, folds, seed, by_scan)
+    return {"name": name, "unit": unit, "folds": folds, "fold_of": fold_of}
+
+
+@settings(max_examples=25, deadline=None)
+@given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS)
+def test_no_scan_crosses_the_parts_and_every_slice_has_one(
+    slices: pd.DataFrame, folds: int, seed: int
+) -> None:
+    split = split_of(slices, folds, seed)
+    for fold in range(folds):
+        parts = parts_of(slices, split, fold)
+        assert parts.index.equals(slices.index)
+        assert set(parts) == set(PARTS)
+        assert (parts.groupby(slices["scan"]).nunique() == 1).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS)
+def test_every_slice_is_tested_once_and_validated_once(
+    slices: pd.DataFrame, folds: int, seed: int
+) -> None:
+    split = split_of(slices, folds, seed)
+    parts = pd.concat([parts_of(slices, split, fold) for fold in range(folds)], axis=1)
+    assert ((parts == "test").sum(axis=1) == 1).all()
+    assert ((parts == "val").sum(axis=1) == 1).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS)
+def test_the_scans_of_each_class_are_dealt_evenly(
+    slices: pd.DataFrame, folds: int, seed: int
+) -> None:
+    fold_of = deal(slices, folds, seed, by_scan=True)
+    scans = slices.drop_duplicates("scan")
+    for _, of_class in scans.groupby("label"):
+        counts = of_class["scan"].map(fold_of).value_counts().reindex(range(folds), fill_value=0)
+        assert counts.max() - counts.min() <= 1
+
+
+@settings(max_examples=25, deadline=None)
+@given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS)
+def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_rows(
+    slices: pd.DataFrame, folds: int, seed: int
+) -> None:
+    backwards = slices[::-1].reset_index(drop=True)
+    assert deal(slices, folds, seed, True) == deal(backwards, folds, seed, True)
+
+
+def test_another_seed_gives_another_split() -> None:
+    assert len({json.dumps(deal(SLICES, 5, seed, True)) for seed in range(5)}) == 5
+
+
+def test_the_surplus_scans_do_not_all_go_to_the_first_folds() -> None:
+    # 6 scans in 5 folds: the fold with two is drawn for each seed.
+    counts = [list(deal(manifest_of({"cyst": [1] * 6}), 5, s, True).values()) for s in range(20)]
+    assert {max(set(folds), key=folds.count) for folds in counts} == set(range(5))
+
+
+def test_a_scan_of_two_classes_is_dealt_once() -> None:
+    slices = SLICES.copy()
+    slices.loc[0, "label"] = "stone"  # one slice of a scan of three cyst slices
+    for fold in range(5):
+        parts = parts_of(slices, split_of(slices, 5, 0), fold)
+        assert not scans_that_cross(slices, parts)
+
+
+def test_the_leaky_split_deals_slices() -> None:
+    parts = parts_of(SLICES, split_of(SLICES, 5, 0, by_scan=False), 0)
+    assert scans_that_cross(SLICES, parts)
+
+
+@pytest.mark.parametrize("folds", [-1, 0, 1, 2])
+def test_fewer_than_three_folds_are_refused(folds: int) -> None:
+    with pytest.raises(ConfigError, match=r"split\.folds to be at least 3"):
+        deal(SLICES, folds, 0, by_scan=True)
+
+
+@pytest.mark.parametrize(
+    ("scans", "remedy"), [(4, r"use fewer folds: split\.folds=4\."), (2, r"Add scans of stone\.$")]
+)
+def test_fewer_scans_than_folds_are_refused(scans: int, remedy: str) -> None:
+    slices = manifest_of({"cyst": [1] * 9, "stone": [9] * scans})
+    with pytest.raises(DataError, match=rf"split\.folds to be at most .* of stone, {scans}") as e:
+        deal(slices, 5, 0, by_scan=True)
+    assert pd.Series([e.value.remedy]).str.contains(remedy).all()
+
+
+@pytest.mark.parametrize("fold", [-1, 5])
+def test_a_fold_that_is_not_there_is_refused(fold: int) -> None:
+    with pytest.raises(ConfigError, match=r"split\.fold to be 0 to 4"):
+        parts_of(SLICES, split_of(SLICES, 5, 0), fold)
+
+
+@pytest.mark.parametrize("name", ["by_scan", "leaky"])
+def test_a_split_reads_back_as_it_was_dealt(tmp_path: Path, name: str) -> None:
+    path = write_split(tmp_path, name, SLICES, 5, 3)
+    assert path == split_path(tmp_path, name)
+    split = read_split(tmp_path, name, SLICES)
+    assert split["fold_of"] == deal(SLICES, 5, 3, by_scan=name == "by_scan")
+    assert (split["name"], split["folds"], split["seed"]) == (name, 5, 3)
+    before = path.read_bytes()
+    assert write_split(tmp_path, name, SLICES, 5, 3).read_bytes() == before
+
+
+def test_a_split_of_another_manifest_is_refused(tmp_path: Path) -> None:
+    write_split(tmp_path, "by_scan", SLICES, 5, 0)
+    relabelled = SLICES.copy()
+    relabelled.loc[0, "label"] = "stone"
+    with pytest.raises(DataError, match="another manifest"):
+        read_split(tmp_path, "by_scan", relabelled)
+
+
+def test_a_missing_split_names_the_station_before(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"there is none(.|\n)*scripts/split\.py split=by_scan"):
+        read_split(tmp_path, "by_scan", SLICES)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"unit": "scan", "fold_of": []}'])
+def test_a_file_that_is_no_split_is_refused(tmp_path: Path, text: str) -> None:
+    write_split(tmp_path, "by_scan", SLICES, 5, 0).write_text(text)
+    with pytest.raises(DataError, match="not a readable split"):
+        read_split(tmp_path, "by_scan", SLICES)
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    split = json.loads(path.read_text())
+    change(split)
+    path.write_text(json.dumps(split))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda split: split["fold_of"].pop("cyst-0000"),
+        lambda split: split["fold_of"].update({"cyst-0000": 5}),
+        lambda split: split["fold_of"].update({"cyst-0000": "test"}),
+    ],
+)
+def test_a_split_that_leaves_a_scan_out_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    edit(write_split(tmp_path, "by_scan", SLICES, 5, 0), change)
+    with pytest.raises(DataError, match="1 units without a fold"):
+        read_split(tmp_path, "by_scan", SLICES)
+
+
+def test_the_leaky_split_under_another_name_is_refused(tmp_path: Path) -> None:
+    leaky = write_split(tmp_path, "leaky", SLICES, 5, 0)
+    leaky.rename(split_path(tmp_path, "by_scan"))
+    with pytest.raises(DataError, match="'by_scan', but it is 'leaky'"):
+        read_split(tmp_path, "by_scan", SLICES)
+
+
+def test_a_split_with_an_empty_part_is_refused() -> None:
+    split = split_of(SLICES, 5, 0)
+    split["fold_of"] = dict.fromkeys(split["fold_of"], 0)
+    with pytest.raises(DataError, match="leaves nothing for train and val"):
+        parts_of(SLICES, split, 0)
+
+
+def test_the_fingerprint_changes_when_one_scan_changes_its_fold() -> None:
+    split, other = split_of(SLICES, 5, 0), split_of(SLICES, 5, 0)
+    assert split_fingerprint(split) == split_fingerprint(other)
+    other["fold_of"]["cyst-0000"] = (other["fold_of"]["cyst-0000"] + 1) % 5
+    assert split_fingerprint(split) != split_fingerprint(other)

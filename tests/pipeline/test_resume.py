@@ -1,0 +1,58 @@
+"""A training that is killed and started again ends like one that was left alone."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+TRAIN = [
+    "train.py", "--config-dir", ".", "--config-name", "params", "trainer.max_epochs=5",
+    "model.image_size=32",
+]  # fmt: skip
+
+
+def metrics(folder):
+    """Return the last value of every metric and epoch, without those of time."""
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        rows = store.execute("select key, step, value from metrics order by timestamp")
+        return {(key, step): value for key, step, value in rows}
+
+
+def train(folder, environment):
+    return subprocess.Popen(
+        [sys.executable, *TRAIN], cwd=folder, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def test_killed_and_started_again_ends_with_the_same_metrics(pipeline, tmp_path):
+    folders = [tmp_path / "undisturbed", tmp_path / "killed"]
+    for folder in folders:
+        ignored = shutil.ignore_patterns(
+            "runs", "mlflow.db", "mlartifacts", "artifacts", ".dvc", ".git", "cache"
+        )
+        shutil.copytree(pipeline.folder, folder, ignore=ignored)
+    undisturbed, killed = folders
+
+    process = train(undisturbed, pipeline.environment())
+    assert process.wait(timeout=120) == 0, process.stdout.read()
+
+    process = train(killed, pipeline.environment())
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("runs/*/last.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert list(killed.glob("runs/*/last.ckpt")), "it ended before it could be killed"
+
+    process = train(killed, pipeline.environment())
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, out
+    assert "Resuming" in out
+    assert metrics(killed) == metrics(undisturbed)
+    with sqlite3.connect(killed / "mlflow.db") as store:
+        assert store.execute("select status from runs").fetchall() == [("FINISHED",)]
+    assert not list(killed.glob("runs/*/last.ckpt"))

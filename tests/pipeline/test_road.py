@@ -1,0 +1,139 @@
+"""ingest -> validate -> split -> train -> evaluate -> export -> serve, as a user meets them."""
+
+import json
+import select
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import requests
+import torch
+import yaml
+
+from kidney.imaging.pictures import decode_picture
+from kidney.models.checkpoint import load_checkpoint
+from kidney.predictor import Predictor
+
+
+@pytest.fixture(scope="module")
+def server(pipeline):
+    process = subprocess.Popen(
+        [sys.executable, "serve.py", "--model", "artifacts/kidney.onnx", "--port", "0"],
+        cwd=pipeline.folder, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert select.select([process.stdout], [], [], 60)[0], "it never said that it serves"
+    yield process.stdout.readline().strip().removeprefix("Serving on ")
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def test_every_station_leaves_what_it_promises(pipeline):
+    for name in (
+        "data/phantom/manifest.csv", "data/phantom/rejected.csv", "data/phantom/validation.html",
+        "data/phantom/validation.json", "data/phantom/splits/by_scan.json", "artifacts/model.ckpt",
+        "artifacts/evaluation/by_scan/metrics.json", "artifacts/evaluation/by_scan/report.html",
+        "artifacts/evaluation/by_scan/predictions.csv", "artifacts/kidney.onnx", "mlflow.db",
+    ):  # fmt: skip
+        assert (pipeline.folder / name).stat().st_size > 0, name
+
+
+def test_figures_come_with_split_scans_and_intervals(pipeline):
+    text = (pipeline.folder / "artifacts/evaluation/by_scan/metrics.json").read_text()
+    result = json.loads(text)
+    assert result["split"] | {"name": "by_scan", "part": "test"} == result["split"]
+    assert result["scans"] == 4
+    accuracy = result["figures"]["accuracy"]
+    assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
+    assert {"loss", "balanced_accuracy", "macro_auroc", "recall_tumor"} <= set(result["figures"])
+    assert np.sum(result["confusion"]) == result["slices"]
+
+
+def test_the_run_is_remembered_with_all_that_repeats_it(pipeline):
+    with sqlite3.connect(pipeline.folder / "mlflow.db") as store:
+        tags = dict(store.execute("select key, value from tags"))
+        params = {key for (key,) in store.execute("select key from params")}
+        metrics = {key for (key,) in store.execute("select key from metrics")}
+        epochs = store.execute("select count(*) from metrics where key = 'val_loss'").fetchone()[0]
+        status = store.execute("select status from runs").fetchall()
+    assert {"data", "split", "fold", "git_commit"} <= set(tags)
+    assert {"model.backbone", "model.learning_rate", "trainer.max_epochs", "seed"} <= params
+    assert {"train_loss", "val_macro_auroc", "best_val_macro_auroc", "test_macro_auroc"} <= metrics
+    assert epochs == 2
+    assert status == [("FINISHED",)]
+    kept = {path.name for path in (pipeline.folder / "mlartifacts").rglob("*") if path.is_file()}
+    assert {"best.ckpt", "config.yaml", "metrics.json", "report.html"} <= kept
+
+
+def test_a_changed_value_reruns_only_what_depends_on_it(pipeline):
+    params = pipeline.folder / "params.yaml"
+    before = params.read_text()
+    try:
+        params.write_text(yaml.safe_dump(yaml.safe_load(before) | {"seed": 1}, sort_keys=False))
+        plan = pipeline.run("dvc", "repro", "--dry").stdout
+    finally:
+        params.write_text(before)
+    # A dry run changes no output, so what follows from a new checkpoint is not in its plan.
+    rerun = {line.split("'")[1] for line in plan.splitlines() if line.startswith("Running stage")}
+    assert rerun == {"train"}
+    assert "up to date" in pipeline.run("dvc", "status").stdout
+
+
+def test_torch_onnxruntime_and_http_agree(pipeline, server):
+    """The golden test: one file through all three, to 1e-5 on probabilities."""
+    classifier, settings = load_checkpoint(pipeline.folder / "artifacts/model.ckpt")
+    predictor = Predictor(pipeline.folder / "artifacts/kidney.onnx")
+    files = sorted((pipeline.folder / "data/phantom/raw").glob("[CNST]*/*.jpg"))[::9]
+    assert len(files) >= 8
+    for path in files:
+        slice_ = decode_picture(path.read_bytes())
+        with torch.inference_mode():
+            ours = classifier(torch.from_numpy(slice_)[None, None]).probabilities[0].numpy()
+        theirs = predictor.predict([slice_])[0].probabilities
+        with path.open("rb") as file:
+            answer = requests.post(f"{server}/api/v1/predictions", files={"file": file}).json()
+        served = answer["predictions"][0]["probabilities"]
+        assert list(served) == settings["classes"]
+        np.testing.assert_allclose(theirs, ours, atol=1e-5)
+        np.testing.assert_allclose(list(served.values()), ours, atol=1e-5)
+
+
+def test_all_three_agree_on_real_slices_too(pipeline, server, real_slices):
+    classifier, _ = load_checkpoint(pipeline.folder / "artifacts/model.ckpt")
+    predictor = Predictor(pipeline.folder / "artifacts/kidney.onnx")
+    files = [("file", ("slice.jpg", data)) for data in real_slices]
+    answers = requests.post(f"{server}/api/v1/predictions", files=files).json()["predictions"]
+    slices = [decode_picture(data) for data in real_slices]
+    for slice_, answer, served in zip(slices, predictor.predict(slices), answers, strict=True):
+        with torch.inference_mode():
+            ours = classifier(torch.from_numpy(slice_)[None, None]).probabilities[0].numpy()
+        np.testing.assert_allclose(answer.probabilities, ours, atol=1e-5)
+        np.testing.assert_allclose(list(served["probabilities"].values()), ours, atol=1e-5)
+
+
+def test_the_exported_evidence_adds_up_to_the_logit(pipeline, real_slices):
+    predictor = Predictor(pipeline.folder / "artifacts/kidney.onnx")
+    for answer in predictor.predict([decode_picture(data) for data in real_slices]):
+        logits = answer.evidence.mean(axis=(1, 2)) + np.array(predictor.card.bias)
+        np.testing.assert_allclose(logits, answer.logits, atol=1e-4)
+
+
+def test_the_card_names_what_the_model_is(pipeline):
+    card = Predictor(pipeline.folder / "artifacts/kidney.onnx").card
+    assert card.classes == ("normal", "cyst", "tumor", "stone")
+    assert card.backbone == "test_resnet"
+    assert card.temperature == 1.0
+    assert card.ood_threshold is None
+    assert card.metrics["split"]["name"] == "by_scan"
+    assert card.metrics["scans"] == 4
+    assert "not calibrated" in card.limits
+
+
+def test_evaluation_and_export_take_the_best_run_by_validation(pipeline):
+    config = ["--config-dir", ".", "--config-name", "params", "artifacts=elsewhere"]
+    out = pipeline.run(sys.executable, "scripts/evaluate.py", *config).stdout
+    assert "best validation macro AUROC" in out
+    out = pipeline.run(sys.executable, "export.py", *config).stdout
+    assert "onnxruntime agrees with torch" in out
+    assert (pipeline.folder / "elsewhere/kidney.onnx").is_file()
