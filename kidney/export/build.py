@@ -81,11 +81,15 @@ def _metrics_of(checkpoint: Path, evaluation: Path) -> dict[str, Any]:
     remedy = "Run python scripts/evaluate.py with the same arguments first."
     if not evaluation.is_file():
         raise ArtifactError(f"Expected the model's evaluation at {evaluation}, found none.", remedy)
-    result: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
-    evaluated, chosen = result["model"]["checkpoint"], sha256(checkpoint)
+    try:
+        result: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
+        evaluated, chosen = result["model"]["checkpoint"], sha256(checkpoint)
+        metrics = {key: result[key] for key in ("split", "slices", "scans", "figures")}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{evaluation} is not readable: {error!r}.", remedy) from error
     if evaluated != chosen:
         raise ArtifactError(
             f"{evaluation} is of checkpoint {evaluated[:12]}, but {chosen[:12]} is to be exported.",
             remedy,
         )
-    return {key: result[key] for key in ("split", "slices", "scans", "figures")}
+    return metrics

@@ -11,8 +11,10 @@ from kidney.errors import ArtifactError
 from kidney.models.classifier import KidneyClassifier
 from kidney.predictor import Predictor
 
-PROBABILITY_TOLERANCE = 1e-5
-DECOMPOSITION_TOLERANCE = 1e-4  # relative to the largest logit, at least 1
+# float32 rounding alone: against float64 both runtimes are off by up to 4e-5 on logits of size 10
+# (EfficientNet-Lite0), which moved a probability by 1.6e-5. A wrong graph is off by 1e-3 and more.
+PROBABILITY_TOLERANCE = 5e-5
+DECOMPOSITION_TOLERANCE = 1e-4  # relative to the logit where that is above 1
 
 
 def verify(
@@ -34,21 +36,31 @@ def verify(
     """
     predictor = Predictor(path)
     bias = np.array(predictor.card.bias)
-    probabilities = decomposition = 0.0
+    if not slices:
+        raise ArtifactError(
+            "Expected slices to verify the export on, but got none.", "Ingest a data set first."
+        )
+    probabilities: list[float] = []
+    decomposition: list[float] = []
     with torch.inference_mode():
         for slice_, answer in zip(slices, predictor.predict(slices), strict=True):
             ours = classifier(torch.from_numpy(np.array(slice_))[None, None])
-            gap = np.abs(ours.probabilities[0].numpy() - answer.probabilities).max()
-            probabilities = max(probabilities, float(gap))
-            rest = np.abs(answer.evidence.mean(axis=(1, 2)) + bias - answer.logits).max()
-            scale = max(1.0, float(np.abs(answer.logits).max()))
-            decomposition = max(decomposition, float(rest) / scale)
-    # Written so that NaN fails too.
-    if not (probabilities <= PROBABILITY_TOLERANCE and decomposition <= DECOMPOSITION_TOLERANCE):
+            gap = np.abs(ours.probabilities[0].numpy() - answer.probabilities)
+            probabilities.append(float(gap.max()))
+            rest = np.abs(answer.evidence.mean(axis=(1, 2)) + bias - answer.logits)
+            decomposition.append(float((rest / np.maximum(1.0, np.abs(answer.logits))).max()))
+    gaps = {
+        "probabilities": float(np.max(probabilities)),  # NaN where any of them is
+        "decomposition": float(np.max(decomposition)),
+    }
+    if not (
+        gaps["probabilities"] <= PROBABILITY_TOLERANCE
+        and gaps["decomposition"] <= DECOMPOSITION_TOLERANCE
+    ):
         raise ArtifactError(
             f"Expected onnxruntime to agree with torch to {PROBABILITY_TOLERANCE:g} on "
             f"probabilities and {DECOMPOSITION_TOLERANCE:g} on the decomposition, but they differ "
-            f"by {probabilities:g} and {decomposition:g}.",
+            f"by {gaps['probabilities']:g} and {gaps['decomposition']:g}.",
             "Nothing was exported. Export again with the pinned versions of constraints.txt.",
         )
-    return {"probabilities": probabilities, "decomposition": decomposition}
+    return gaps

@@ -7,6 +7,7 @@ from typing import Any
 
 import timm
 import torch
+from safetensors import SafetensorError, safe_open
 from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
@@ -112,6 +113,7 @@ def _with_weights(name: str, weights: str, options: dict[str, Any]) -> Any:
             "Convert the file: pickled weights can run code when they are opened.",
         )
     try:
+        _check_fit(timm.create_model(name, **options), path, name)
         overlay = {"file": str(path)}
         return timm.create_model(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except (RuntimeError, KeyError, OSError, ValueError) as error:
@@ -119,10 +121,26 @@ def _with_weights(name: str, weights: str, options: dict[str, Any]) -> Any:
             f"{path} does not fit {name}: {str(error)[:300]}.",
             "Use weights that timm saved for this very network.",
         ) from error
-    except Exception as error:  # safetensors raises a class of its own that is no OSError
-        if type(error).__module__.split(".")[0] != "safetensors_rust":
-            raise
+    except SafetensorError as error:
         raise WeightsError(f"{path} is no safetensors file: {error}.", _THREE_WAYS) from error
+
+
+def _check_fit(network: nn.Module, path: Path, name: str) -> None:
+    """See that the file has every parameter: timm leaves what is missing at random, silently."""
+    with safe_open(path, "pt") as file:
+        found = {_plain(key) for key in file.keys()}  # noqa: SIM118  not a dict
+    wanted = {_plain(key) for key in network.state_dict() if "num_batches" not in key}
+    if missing := sorted(wanted - found):
+        raise WeightsError(
+            f"{path} does not fit {name}: it lacks {len(missing)} of {len(wanted)} tensors, for "
+            f"example {missing[0]}.",
+            "Use weights that timm saved for this very network.",
+        )
+
+
+def _plain(key: str) -> str:
+    """Undo timm's renaming in a cut network: features.0 -> features_0, model.x -> x."""
+    return key.removeprefix("model.").replace(".", "_")
 
 
 def _existing(weights: str) -> Path:

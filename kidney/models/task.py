@@ -115,11 +115,20 @@ def _check(
         )
     for name, value, least in (
         ("learning_rate", learning_rate, 1e-12),
-        ("weight_decay", weight_decay, 0.0),
-        ("image_size", image_size, 32),
+        ("weight_decay", weight_decay, 0),
     ):
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < least:
-            raise ConfigError(
-                f"Expected model.{name} to be a number of at least {least}, but got {value!r}.",
-                f"Override it: model.{name}=NUMBER.",
-            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not least <= value < 1e6
+        ):
+            raise _out_of_range(name, f"a number of at least {least}", value)
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 32:
+        raise _out_of_range("image_size", "a whole number of at least 32", image_size)
+
+
+def _out_of_range(name: str, expected: str, value: object) -> ConfigError:
+    return ConfigError(
+        f"Expected model.{name} to be {expected}, but got {value!r}.",
+        f"Override it: model.{name}=NUMBER.",
+    )

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -13,15 +14,22 @@ BEST = "best.ckpt"
 LAST = "last.ckpt"
 
 
-class SeedEachEpoch(pl.Callback):
-    """Draws of an epoch depend on seed and epoch alone, so an epoch can be repeated."""
+class SeedEachBatch(pl.Callback):
+    """Draws for a batch depend on seed, epoch, batch and rank alone, so it can be repeated."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:  # noqa: ARG002
-        """Seed torch before the first batch."""
-        torch.manual_seed(self.seed + 1000 * trainer.current_epoch + trainer.global_rank)
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002  Lightning's signature
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Seed torch before the batch is augmented."""
+        place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
 
 
 class WholeCheckpoints(TorchCheckpointIO):

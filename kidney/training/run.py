@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +41,7 @@ from kidney.tracking.runs import (
     reopen_run,
     start_run,
 )
-from kidney.training.callbacks import BEST, LAST, SeedEachEpoch, WholeCheckpoints
+from kidney.training.callbacks import BEST, LAST, SeedEachBatch, WholeCheckpoints
 from kidney.training.features import features_path, pooled_features
 from kidney.training.memory import keep_freed_memory
 from kidney.training.stages import data_folder, prepare
@@ -67,6 +69,7 @@ def train(cfg: DictConfig) -> Trained:
         KidneyError: data, weights or settings do not fit; the message says what to do.
     """
     keep_freed_memory()
+    _hush_lightning()
     slices, split = prepare(cfg)
     lineage = _lineage(cfg, slices, split)
     folder = _run_folder(cfg, lineage)
@@ -88,7 +91,7 @@ def train(cfg: DictConfig) -> Trained:
         cfg.trainer,
         logger=lightning_logger(tracking, run_id),
         callbacks=[
-            SeedEachEpoch(cfg.seed),
+            SeedEachBatch(cfg.seed),
             EarlyStopping(_MONITOR, patience=cfg.patience, mode="max"),
             LearningRateMonitor(),
             TQDMProgressBar(refresh_rate=10),
@@ -226,6 +229,13 @@ def _features(
         cfg.workers,
         trainer.strategy.root_device,
     )
+
+
+def _hush_lightning() -> None:
+    """Silence what is no news: devices, tips, the run_id beside the checkpoints, its own pytrees."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in ("Checkpoint directory", ".*LeafSpec", "No negative samples", "No positive sam"):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def refuse_distributed_sweep(strategy: str) -> None:

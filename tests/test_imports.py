@@ -1,0 +1,137 @@
+"""The import rules of the design, read from the source, imports inside functions included."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# What each part of the package may import of the package. A part is a module or folder right below
+# kidney/; it may always import itself.
+GROUND = {"errors", "card", "files", "page", "imaging"}
+MAY_IMPORT = {
+    # the ground floor
+    "errors": set(),
+    "files": set(),
+    "page": set(),
+    "card": {"errors"},
+    "imaging": {"errors"},
+    # the wing that makes the artifact; these four never import each other
+    "data": GROUND,
+    "models": GROUND,
+    "evaluation": GROUND,
+    "tracking": GROUND,
+    # export asks the predictor whether the file says what the module says
+    "export": GROUND | {"models", "data", "evaluation", "tracking", "predictor"},
+    "training": GROUND | {"models", "data", "evaluation", "tracking"},
+    # the wing that uses the artifact
+    "predictor": GROUND,
+    "decision": GROUND,
+    "overlay": GROUND,
+    "serving": GROUND | {"predictor", "decision", "overlay"},
+    "scoring": GROUND | {"predictor", "decision", "overlay"},
+}
+
+# Who may know a library. Entry points and scripts may know any.
+ONLY = {
+    "hydra": {"training"},
+    "omegaconf": {"training"},
+    "mlflow": {"tracking"},
+    "onnxruntime": {"predictor"},
+    "flask": {"serving"},
+    "timm": {"models"},
+}
+HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "pandas", "scipy"}
+WITHOUT_HEAVY = GROUND | {"predictor", "decision", "overlay", "serving"}
+
+MOST_LINES = 300
+ENTRY_POINTS = ("train.py", "export.py", "serve.py")
+FEWER_LINES_THAN = 40
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the full name of all that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            # A relative import hides which part it reaches: written out here, it is of this rule.
+            module = "." * node.level + (node.module or "")
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def violations(root: Path) -> list[str]:
+    """Return what breaks the rules below `root`, a line each."""
+    found = []
+    for path in sorted((root / "kidney").rglob("*.py")):
+        part = path.relative_to(root / "kidney").parts[0].removesuffix(".py")
+        if part == "__init__":
+            continue
+        if part not in MAY_IMPORT:
+            found.append(f"{path.relative_to(root)}: no rule says what {part} may import")
+            continue
+        for name in imported(path):
+            top, _, rest = name.partition(".")
+            other = rest.split(".")[0]
+            if (
+                not top
+                or (top == "kidney" and other not in {part, *MAY_IMPORT[part]})
+                or part not in ONLY.get(top, {part})
+                or (top in HEAVY and part in WITHOUT_HEAVY)
+            ):
+                found.append(f"{path.relative_to(root)}: {part} may not import {name}")
+    return found
+
+
+def test_parts_import_only_what_the_design_allows():
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("serving/app.py", "from kidney.models.classifier import KidneyClassifier"),
+        ("serving/app.py", "def f():\n    import torch"),
+        ("serving/app.py", "from ..models import classifier"),
+        ("serving/app.py", "from kidney import training"),
+        ("models/task.py", "import kidney.data.split"),
+        ("models/task.py", "from omegaconf import DictConfig"),
+        ("data/split.py", "from kidney.tracking.runs import Tracking"),
+        ("evaluation/report.py", "from kidney.models.task import KidneyTask"),
+        ("tracking/runs.py", "from kidney.evaluation import report"),
+        ("training/run.py", "import mlflow.pytorch"),
+        ("training/run.py", "from kidney.export.build import build_artifact"),
+        ("export/build.py", "from hydra.utils import instantiate"),
+        ("imaging/pictures.py", "from torch import Tensor"),
+        ("errors.py", "from kidney.card import ModelCard"),
+        ("utils/helpers.py", "import os"),
+    ],
+)
+def test_an_import_against_the_rules_is_noticed(tmp_path: Path, file: str, line: str):
+    path = tmp_path / "kidney" / file
+    path.parent.mkdir(parents=True)
+    path.write_text(line)
+    assert len(violations(tmp_path)) == 1
+
+
+def test_every_rule_is_about_a_part_that_is_there_or_planned():
+    planned = {"scoring"}
+    names = {path.name.removesuffix(".py") for path in (ROOT / "kidney").iterdir()}
+    assert set(MAY_IMPORT) - planned <= names
+
+
+def lines(path: Path) -> int:
+    return len(path.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_module_is_too_long_to_read():
+    counts = {str(path.relative_to(ROOT)): lines(path) for path in ROOT.glob("kidney/**/*.py")}
+    assert len(counts) > 40
+    assert {path: count for path, count in counts.items() if count > MOST_LINES} == {}
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_an_entry_point_is_a_table_of_contents(name: str):
+    assert lines(ROOT / name) < FEWER_LINES_THAN
