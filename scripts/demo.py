@@ -35,7 +35,8 @@ def main() -> None:
         f"Model             {WORKSPACE}/artifacts/kidney.onnx\n"
         f"Tracking store    {WORKSPACE}/mlflow.db  "
         f"(mlflow ui --backend-store-uri sqlite:///{WORKSPACE}/mlflow.db)\n"
-        f"The phantom shows that the road is open; it says nothing about patients.\n"
+        "A minute of training on 29 synthetic scans is near chance on new ones: this shows that "
+        "the road is open,\nand says nothing about patients.\n"
         f"Done in {time.monotonic() - began:.0f} s."
     )
 

@@ -232,7 +232,7 @@ def _features(
 
 
 def _hush_lightning() -> None:
-    """Silence what is no news: devices, tips, the run_id beside the checkpoints, its own pytrees."""
+    """Silence what is no news: devices, tips, the run_id beside the checkpoints."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     for message in ("Checkpoint directory", ".*LeafSpec", "No negative samples", "No positive sam"):
         warnings.filterwarnings("ignore", message=message)
