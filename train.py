@@ -3,16 +3,18 @@
 from omegaconf import DictConfig
 
 from kidney.training.entry import entry_point, is_sweep
+from kidney.training.stages import prepare
 
 
 @entry_point
 def main(cfg: DictConfig) -> float:
     """Train what the configuration describes and return the validation macro AUROC."""
+    slices, split = prepare(cfg)  # before torch is loaded: missing data are told at once
     from kidney.training.run import refuse_distributed_sweep, train
 
     if is_sweep():
         refuse_distributed_sweep(cfg.trainer.strategy)
-    best = train(cfg)
+    best = train(cfg, slices, split)
     print(f"Validation macro AUROC {best.val_macro_auroc:.4f}: {best.checkpoint}")
     return best.val_macro_auroc
 

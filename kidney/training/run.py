@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -44,7 +45,7 @@ from kidney.tracking.runs import (
 from kidney.training.callbacks import BEST, LAST, SeedEachBatch, WholeCheckpoints
 from kidney.training.features import features_path, pooled_features
 from kidney.training.memory import keep_freed_memory
-from kidney.training.stages import data_folder, prepare
+from kidney.training.stages import data_folder
 from kidney.training.sweep import PARENT_RUN
 
 _MONITOR = "val_macro_auroc"
@@ -59,8 +60,10 @@ class Trained:
     val_macro_auroc: float
 
 
-def train(cfg: DictConfig) -> Trained:
+def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Trained:
     """Train what `cfg` describes; go on where the same training was cut off.
+
+    `slices` and `split` are what `prepare` returned.
 
     A run lies in runs/NAME-JOB, where JOB is a hash of everything that decides its result. While
     last.ckpt lies there the run is unfinished.
@@ -70,7 +73,6 @@ def train(cfg: DictConfig) -> Trained:
     """
     keep_freed_memory()
     _hush_lightning()
-    slices, split = prepare(cfg)
     lineage = _lineage(cfg, slices, split)
     folder = _run_folder(cfg, lineage)
     tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
@@ -129,7 +131,7 @@ def _record(cfg: DictConfig, tracking: Tracking, best: Trained) -> None:
     best.checkpoint.with_name(LAST).unlink(missing_ok=True)
 
 
-def _lineage(cfg: DictConfig, slices: Any, split: dict[str, Any]) -> dict[str, Any]:
+def _lineage(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> dict[str, Any]:
     return {
         "data": {
             "name": cfg.data.name,

@@ -132,7 +132,7 @@ def test_a_true_file_is_verified(exported: tuple[Path, Path]):
     assert 0 <= gaps["decomposition"] < 1e-4
 
 
-@pytest.mark.parametrize("change", [1.001, float("nan"), float("inf")], ids=str)
+@pytest.mark.parametrize("change", [1.02, float("nan"), float("inf")], ids=str)
 def test_a_file_that_disagrees_with_torch_is_refused(exported: tuple[Path, Path], change: float):
     checkpoint, path = exported
     other = copy.deepcopy(load_checkpoint(checkpoint)[0])

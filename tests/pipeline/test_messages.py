@@ -26,13 +26,3 @@ def test_a_misspelt_setting_is_named(pipeline):
     assert done.returncode != 0
     assert "learning_rat" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
-
-
-def test_a_leaky_model_is_never_exported(pipeline):
-    config = ["--config-dir", ".", "--config-name", "params", "split.name=leaky"]
-    settings = ["trainer.max_epochs=1", "checkpoint=leaky.ckpt"]
-    pipeline.run(sys.executable, "scripts/split.py", *config)
-    pipeline.run(sys.executable, "train.py", *config, *settings)
-    done = pipeline.run(sys.executable, "export.py", *config, *settings, check=False)
-    assert done.returncode == 1
-    assert "Leaky runs exist for comparison only" in done.stdout + done.stderr
