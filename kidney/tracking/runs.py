@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 from pytorch_lightning.loggers import MLFlowLogger
 
 from kidney.errors import ArtifactError, ConfigError
+from kidney.files import whole_folder
 
 # One small file is fetched at a time: a bar for each is noise.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -166,9 +167,10 @@ def download_checkpoint(tracking: Tracking, run_id: str, folder: Path) -> Path:
     Raises:
         ArtifactError: the run or its checkpoint does not exist.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        return Path(tracking.client().download_artifacts(run_id, CHECKPOINT, str(folder)))
+        with whole_folder(folder) as temporary:
+            tracking.client().download_artifacts(run_id, CHECKPOINT, str(temporary))
+        return folder / CHECKPOINT
     except (MlflowException, OSError) as error:
         raise ArtifactError(
             f"Run {run_id} has no {CHECKPOINT} in {tracking.uri}: {error}.",

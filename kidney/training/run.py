@@ -109,8 +109,9 @@ def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Train
         data.features = _features(cfg, task, data, lineage, trainer)
     try:
         trainer.fit(task, data, ckpt_path=folder / LAST if resumed else None, weights_only=True)
-    except BaseException:
-        end_run(tracking, run_id, "FAILED")
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        end_run(tracking, run_id, "KILLED" if stopped else "FAILED")
         raise
     best = Trained(run_id, folder / BEST, float(checkpoints.best_model_score or 0.0))
     if trainer.is_global_zero:
