@@ -22,6 +22,7 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     TQDMProgressBar,
 )
+from pytorch_lightning.utilities import rank_zero_only
 
 from kidney.data.datamodule import KidneyDataModule, SliceDataset
 from kidney.data.manifest import fingerprint
@@ -74,16 +75,17 @@ def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Train
     keep_freed_memory()
     _hush_lightning()
     lineage = _lineage(cfg, slices, split)
-    folder = _run_folder(cfg, lineage)
-    tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
-    run_id, resumed = _open_run(tracking, folder, cfg, lineage)
-    lineage["run"] = run_id
-
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     # Plain lists and dicts, not OmegaConf's: then the checkpoint loads without pickle.
     task: KidneyTask = instantiate(
         cfg.model, classes=list(cfg.data.classes), lineage=lineage, _convert_="all"
     )
+    # Opened only now: weights that cannot be had leave no run behind.
+    folder = _run_folder(cfg, lineage)
+    tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
+    run_id, resumed = _open_run(tracking, folder, cfg, lineage)
+    task.hparams["lineage"]["run"] = run_id
+
     data = _datamodule(cfg)
     checkpoints = ModelCheckpoint(
         folder, filename=BEST.removesuffix(".ckpt"), monitor=_MONITOR, mode="max", save_last=True,
@@ -157,6 +159,7 @@ def _run_folder(cfg: DictConfig, lineage: dict[str, Any]) -> Path:
         "settings": [
             OmegaConf.to_container(cfg[key], resolve=True) for key in ("model", "trainer", "split")
         ],
+        "classes": list(cfg.data.classes),
         "numbers": [cfg.seed, cfg.batch_size, cfg.patience],
         "data": lineage["data"]["fingerprint"],
         "split": lineage["split"]["fingerprint"],
@@ -171,6 +174,10 @@ def _open_run(
 ) -> tuple[str, bool]:
     """Return the tracking run and whether a checkpoint waits to be resumed."""
     known = folder / "run_id"
+    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        # The first process opened the run before it started this one.
+        run_id = known.read_text(encoding="utf-8").strip() if known.is_file() else ""
+        return run_id, (folder / LAST).is_file()
     if (folder / LAST).is_file() and known.is_file():
         run_id = known.read_text(encoding="utf-8").strip()
         if reopen_run(tracking, run_id):

@@ -26,3 +26,17 @@ def test_a_smoke_sweep_trains_every_backbone_below_one_parent(pipeline):
     assert len(set(parents)) == 1
     assert {name for (name,) in backbones} == BACKBONES
     assert statuses == [("FINISHED",)]
+
+
+def test_two_processes_make_one_run(pipeline):
+    pipeline.run(
+        sys.executable, "train.py", "data=phantom", "split.folds=3", "model=tiny", "workers=0",
+        "model.image_size=32", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1",
+        "tracking.experiment=ddp",
+    )  # fmt: skip
+    with sqlite3.connect(pipeline.folder / "mlflow.db") as store:
+        runs = store.execute(
+            "select runs.status from runs join experiments using (experiment_id) "
+            "where experiments.name = 'ddp'"
+        ).fetchall()
+    assert runs == [("FINISHED",)]
