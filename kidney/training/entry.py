@@ -8,7 +8,7 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -24,9 +24,13 @@ def entry_point(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
     def told(cfg: DictConfig) -> Any:
         try:
             return main(cfg)
+        # Hydra prints this type without a traceback and goes on with the sweep's other jobs.
         except KidneyError as error:
-            # Hydra prints this type without a traceback and goes on with the sweep's other jobs.
             raise CompactHydraException(str(error)) from None
+        except InstantiationException as error:
+            if isinstance(error.__cause__, KidneyError):
+                raise CompactHydraException(str(error.__cause__)) from None
+            raise
 
     decorated = hydra.main(version_base="1.3", config_path=_CONF, config_name="config")(told)
 

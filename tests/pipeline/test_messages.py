@@ -21,6 +21,22 @@ def test_no_network_and_no_data_stops_with_the_three_ways_on(make_checkout):
         assert way in message
 
 
+def test_weights_out_of_reach_stop_with_the_ways_on(pipeline):
+    done = pipeline.run(
+        sys.executable,
+        "train.py",
+        "data=phantom",
+        "split.folds=3",
+        "model.weights=none",
+        check=False,
+    )
+    assert done.returncode == 1
+    assert (done.stdout + done.stderr).startswith("Error executing job")
+    assert "model.weights=hub or a file" in done.stdout + done.stderr
+    assert "InstantiationException" not in done.stdout + done.stderr
+    assert "Error in call to target" not in done.stdout + done.stderr
+
+
 def test_a_misspelt_setting_is_named(pipeline):
     done = pipeline.run(sys.executable, "train.py", "model.learning_rat=1", check=False)
     assert done.returncode != 0
