@@ -87,8 +87,13 @@ def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Train
     task.hparams["lineage"]["run"] = run_id
 
     data = _datamodule(cfg)
-    checkpoints = ModelCheckpoint(
-        folder, filename=BEST.removesuffix(".ckpt"), monitor=_MONITOR, mode="max", save_last=True,
+    best_checkpoint = ModelCheckpoint(
+        folder, filename=BEST.removesuffix(".ckpt"), monitor=_MONITOR, mode="max",
+        save_weights_only=True, enable_version_counter=False, save_on_train_epoch_end=True,
+    )  # fmt: skip
+    # With the optimiser's state, three times the size: only resuming needs it.
+    last_checkpoint = ModelCheckpoint(
+        folder, save_top_k=0, save_last=True,
         enable_version_counter=False, save_on_train_epoch_end=True,
     )  # fmt: skip
     trainer: pl.Trainer = instantiate(
@@ -99,7 +104,8 @@ def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Train
             EarlyStopping(_MONITOR, patience=cfg.patience, mode="max"),
             LearningRateMonitor(),
             TQDMProgressBar(refresh_rate=10),
-            checkpoints,
+            best_checkpoint,
+            last_checkpoint,
         ],
         plugins=[WholeCheckpoints()],
         default_root_dir=folder,
@@ -115,7 +121,7 @@ def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Train
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         end_run(tracking, run_id, "KILLED" if stopped else "FAILED")
         raise
-    best = Trained(run_id, folder / BEST, float(checkpoints.best_model_score or 0.0))
+    best = Trained(run_id, folder / BEST, float(best_checkpoint.best_model_score or 0.0))
     if trainer.is_global_zero:
         _record(cfg, tracking, best)
     return best

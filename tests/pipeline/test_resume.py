@@ -37,9 +37,7 @@ def test_killed_and_started_again_ends_with_the_same_metrics(pipeline, tmp_path)
         shutil.copytree(pipeline.folder, folder, ignore=ignored)
     undisturbed, killed = folders
 
-    process = train(undisturbed, pipeline.environment())
-    assert process.wait(timeout=120) == 0, process.stdout.read()
-
+    left_alone = train(undisturbed, pipeline.environment())
     process = train(killed, pipeline.environment())
     deadline = time.monotonic() + 120
     while not list(killed.glob("runs/*/last.ckpt")) and time.monotonic() < deadline:
@@ -52,6 +50,8 @@ def test_killed_and_started_again_ends_with_the_same_metrics(pipeline, tmp_path)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0, out
     assert "Resuming" in out
+    out, _ = left_alone.communicate(timeout=120)
+    assert left_alone.returncode == 0, out
     expected, found = metrics(undisturbed), metrics(killed)
     # An epoch is logged after its checkpoint: of the one that was cut off a value may be missing.
     assert {key: expected[key] for key in found} == found
