@@ -71,7 +71,8 @@ def open_cache(folder: Path, slices: pd.DataFrame) -> SliceCache:
     """
     path = folder / _file_name(slices["sha256"])
     if not path.is_file():
-        write_cache(folder, (_read_raw(folder, row) for row in slices.itertuples()))
+        files = zip(slices["path"], slices["sha256"], strict=True)
+        write_cache(folder, (_read_raw(folder / "raw" / name, sha256) for name, sha256 in files))
     return SliceCache(path, slices[["height", "width"]].to_numpy(np.int64))
 
 
@@ -79,11 +80,10 @@ def _file_name(digests: Iterable[str]) -> str:
     return f"slices-{hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}.u8"
 
 
-def _read_raw(folder: Path, row: tuple) -> tuple[str, NDArray[np.uint8]]:  # type: ignore[type-arg]
-    path = folder / "raw" / str(row.path)  # type: ignore[attr-defined]
+def _read_raw(path: Path, sha256: str) -> tuple[str, NDArray[np.uint8]]:
     data = path.read_bytes() if path.is_file() else b""
     digest = hashlib.sha256(data).hexdigest()
-    if digest != row.sha256:  # type: ignore[attr-defined]
+    if digest != sha256:
         raise DataError(
             f"Expected {path} to be the file that was ingested, but it is gone or changed.",
             "Run python scripts/ingest.py again.",
