@@ -5,14 +5,13 @@ below conf/data that names it.
 """
 
 import shutil
-import socket
 from pathlib import Path
 
 from kidney.data.archive import is_archive, unpack
 from kidney.errors import DataError
+from kidney.network import knock
 
 KAGGLE = "kaggle:"
-_CONNECT_SECONDS = 4.0
 THREE_WAYS = (
     "give a local archive or folder (python scripts/ingest.py data=ct_kidney "
     "data.source=PATH.zip), or use the built-in phantom (data=phantom). If it is the backbone's "
@@ -64,8 +63,7 @@ def _copy_folder(source: Path, folder: Path) -> None:
 
 def _download_from_kaggle(handle: str) -> Path:
     try:
-        # kagglehub retries for minutes; one short knock keeps an offline machine from waiting.
-        socket.create_connection(("www.kaggle.com", 443), timeout=_CONNECT_SECONDS).close()
+        knock("www.kaggle.com")
     except OSError as error:
         raise DataError(
             f"No data is ingested yet and Kaggle cannot be reached ({error}); {handle} was to be "

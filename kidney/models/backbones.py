@@ -1,7 +1,6 @@
 """Any timm network as a map of features: slices in, (B, C, h, w) out."""
 
 import functools
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from kidney.errors import ConfigError, WeightsError
 from kidney.files import sha256
+from kidney.network import knock
 
-_CONNECT_SECONDS = 4.0
 _THREE_WAYS = (
     "Give a safetensors file with timm's keys (model.weights=PATH), train from random weights on "
     "purpose (model.weights=none model.frozen=false), or try the whole road without any download "
@@ -159,8 +158,7 @@ def _from_hub(name: str, options: dict[str, Any]) -> Any:
     hub_id = _default_cfg(name).get("hf_hub_id") or ""
     if not hub_id or not isinstance(try_to_load_from_cache(hub_id, "model.safetensors"), str):
         try:
-            # The hub's client retries for minutes; one short knock spares an offline user that.
-            socket.create_connection(("huggingface.co", 443), timeout=_CONNECT_SECONDS).close()
+            knock("huggingface.co")
         except OSError as error:
             raise WeightsError(
                 f"The weights of {name} are not cached and the model hub cannot be reached "
