@@ -1,23 +1,54 @@
 """Files that appear whole or not at all, and their fingerprints."""
 
+import glob
 import hashlib
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+_STALE_SECONDS = 3600.0  # a process of another machine on the same disk cannot be asked for
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the name `path` only if the block succeeds."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove what processes that were killed while they wrote `path` have left."""
+    for file in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        process = file.name.split(".")[-2]
+        try:
+            old = time.time() - file.stat().st_mtime > _STALE_SECONDS
+            if old and process.isdecimal() and not _is_alive(int(process)):
+                file.unlink()
+        except OSError:  # another writer was faster, or it is of another user
+            pass
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":
+        return True  # to ask would mean to end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextmanager
@@ -49,6 +80,37 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def _put_back(replaced: Path, path: Path) -> None:
     if replaced.exists() and not path.exists():
         replaced.rename(path)
+
+
+@contextmanager
+def locked(path: Path, waiting: str) -> Iterator[BinaryIO]:
+    """Open `path` to append to, unbuffered, for this process alone; an empty one does not stay.
+
+    Args:
+        path: the file; it is made where there is none, and the block may move it.
+        waiting: said on stderr where another process has it, before it is waited for.
+    """
+    import fcntl  # there is none on Windows, where the rest of this module works
+
+    while True:
+        with path.open("ab", buffering=0) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(waiting, file=sys.stderr, flush=True)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(path, file):  # the other process has moved or removed it meanwhile
+                continue
+            try:
+                yield file
+            finally:
+                if _is_at(path, file) and not os.fstat(file.fileno()).st_size:
+                    path.unlink()
+            return
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,12 +1,16 @@
 """Files and folders that appear whole or not at all."""
 
+import os
 import shutil
+import subprocess
+import sys
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from kidney.files import sha256, whole_file, whole_folder, write_text
+from kidney.files import locked, sha256, whole_file, whole_folder, write_text
 
 
 def cut_off(whole: AbstractContextManager[Path]) -> None:
@@ -34,6 +38,62 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         cut_off(whole_file(path))
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def left_behind(path: Path, process: int, hours: float) -> Path:
+    """Make what a process leaves that is killed while it writes `path`."""
+    file = path.with_name(f".{path.name}.{process}.partial")
+    file.write_text("half")
+    then = time.time() - hours * 3600
+    os.utime(file, (then, then))
+    return file
+
+
+def dead_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_writer_of_that_name(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "re[port].txt"
+    stale = left_behind(path, dead_process(), hours=2)
+    others = {
+        left_behind(path, os.getppid(), hours=2),  # still at work
+        left_behind(path, dead_process(), hours=0.5),  # perhaps of another machine, and at work
+        left_behind(tmp_path / "other.txt", dead_process(), hours=2),
+        tmp_path / ".re[port].txt.partial",  # of whole_folder
+    }
+    (tmp_path / ".re[port].txt.partial").mkdir()
+    write_text(path, "new")
+    assert not stale.exists()
+    assert set(tmp_path.iterdir()) == {path, *others}
+
+
+def test_a_locked_file_is_of_one_process_and_an_empty_one_does_not_stay(tmp_path: Path) -> None:
+    path = tmp_path / "bytes"
+    command = (
+        "import sys, pathlib, kidney.files as f\n"
+        "with f.locked(pathlib.Path(sys.argv[1]), 'waiting') as file: file.write(b'b')"
+    )
+    with locked(path, "") as file:
+        other = subprocess.Popen(
+            [sys.executable, "-c", command, path], stderr=subprocess.PIPE, text=True
+        )
+        assert other.stderr is not None
+        assert other.stderr.readline() == "waiting\n"
+        file.write(b"a")
+        path.rename(tmp_path / "finished")
+    assert other.wait(20) == 0
+    other.stderr.close()
+    assert path.read_bytes() == b"b", "and not into the file that was moved away"
+    assert (tmp_path / "finished").read_bytes() == b"a"
+    path.unlink()
+    with locked(path, ""):
+        assert path.exists()
+    assert not path.exists()
 
 
 def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:

@@ -10,11 +10,13 @@ ROOT = Path(__file__).parents[1]
 
 # What each part of the package may import of the package. A part is a module or folder right below
 # kidney/; it may always import itself.
-GROUND = {"errors", "card", "files", "network", "page", "imaging"}
+GROUND = {"errors", "card", "download", "files", "network", "page", "urls", "imaging"}
 MAY_IMPORT = {
     # the ground floor
     "errors": set(),
     "files": set(),
+    "urls": {"errors"},
+    "download": {"errors", "files", "urls"},
     "network": set(),
     "page": set(),
     "card": {"errors"},

@@ -1,0 +1,116 @@
+"""A web server of this process that serves one file and fails as it is told to."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Web:
+    """What is served, what is wrong with it, and what was asked."""
+
+    data: bytes
+    etag: str = '"1"'
+    modified: str = ""
+    ranges: bool = True  # knows Range
+    heeds_if_range: bool = True
+    statuses: list[int] = field(default_factory=list)  # answers before the file
+    cuts: list[int] = field(default_factory=list)  # bytes before the connection is cut, per request
+    length: int | None = None  # a wrong Content-Length
+    how: str = "length"  # how the end is told: length, chunked, close
+    redirects: dict[str, str] = field(default_factory=dict)  # path -> Location
+    pause: float = 0.0  # seconds after each block
+    block: int = 1 << 14  # bytes
+    asked: list[dict[str, str]] = field(default_factory=list)  # headers, and the path as "path"
+    url: str = ""
+
+    def ranges_asked(self) -> list[str | None]:
+        return [headers.get("Range") for headers in self.asked]
+
+
+@contextmanager
+def serving(data: bytes, **settings: Any) -> Iterator[Web]:
+    """Serve `data` at `web.url` and every path beside it."""
+    web = Web(data, **settings)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(web))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    web.url = f"http://127.0.0.1:{server.server_port}/set.zip"
+    try:
+        yield web
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_GET(self) -> None:  # the name http.server looks for
+            web.asked.append(dict(self.headers.items()) | {"path": self.path})
+            if self.path in web.redirects:
+                self.answer(302, b"", Location=web.redirects[self.path])
+            elif web.statuses and (status := web.statuses.pop(0)) != 200:
+                self.answer(status, b"sorry")
+            else:
+                self.send_file()
+
+        def answer(self, status: int, body: bytes, **headers: str) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def send_file(self) -> None:
+            data, size = web.data, len(web.data)
+            span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            guard = self.headers.get("If-Range", "")
+            same = not guard or guard in (web.etag, web.modified) or not web.heeds_if_range
+            begin = int(span[1]) if span and web.ranges and same else 0
+            if begin and begin >= size:
+                self.answer(416, b"", Content_Range=f"bytes */{size}")
+                return
+            self.send_response(206 if begin else 200)
+            if begin:
+                self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
+            for name, value in (("ETag", web.etag), ("Last-Modified", web.modified)):
+                if value:
+                    self.send_header(name, value)
+            if web.how == "length":
+                length = size - begin if web.length is None else web.length
+                self.send_header("Content-Length", str(length))
+            elif web.how == "chunked":
+                self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Connection", "close")
+            self.end_headers()
+            self.close_connection = True
+            cut = web.cuts.pop(0) if web.cuts else size
+            end = min(size, begin + cut)
+            for start in range(begin, end, web.block):
+                block = data[start : min(end, start + web.block)]
+                chunked = web.how == "chunked"
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block) if chunked else block)
+                time.sleep(web.pause)
+            if web.how == "chunked" and end == size:
+                self.wfile.write(b"0\r\n\r\n")
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except ConnectionError:  # the client was killed
+                self.close_connection = True
+
+    return Handler
