@@ -1,17 +1,25 @@
-"""Where raw files come from: `kaggle:HANDLE`, an archive or a folder.
+"""Where raw files come from: `kaggle:HANDLE`, an archive here or on the web, or a folder.
 
 A fetch function takes the empty folder to fill. A new source is one such function and one YAML
 below conf/data that names it.
 """
 
+import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
-from kidney.data.archive import is_archive, unpack
+from tqdm import tqdm
+
+from kidney.data.archive import ARCHIVE_SUFFIXES, MAX_BYTES, holds_archive, is_archive, unpack
+from kidney.download import download
 from kidney.errors import DataError
+from kidney.files import sha256 as sha256_of
 from kidney.network import knock
+from kidney.urls import check_url, is_url, without_secrets
 
 KAGGLE = "kaggle:"
+GIVE_ONE = "Give its folder, archive or address: data.source=PATH."
 THREE_WAYS = (
     "give a local archive or folder (python scripts/ingest.py data=ct_kidney "
     "data.source=PATH.zip), or use the built-in phantom (data=phantom). If it is the backbone's "
@@ -19,31 +27,89 @@ THREE_WAYS = (
 )
 
 
-def fetch(folder: Path, *, source: str) -> None:
+def fetch(
+    folder: Path, *, source: str, sha256: str | None = None, downloads: Path | None = None
+) -> None:
     """Fill `folder` with the raw files of `source`.
 
     Args:
         folder: an empty folder.
-        source: `kaggle:OWNER/NAME`, the path of an archive, or the path of a folder.
+        source: `kaggle:OWNER/NAME`, the http(s) address of an archive, the path of an archive, or
+            the path of a folder.
+        sha256: of the archive, 64 hexadecimal digits.
+        downloads: where a download is kept; `downloads` beside `folder` where not given, for what
+            is in `folder` is lost with a run that fails.
 
     Raises:
-        DataError: the source does not exist, cannot be reached or is not safe to unpack.
+        DataError: the source does not exist, cannot be reached, is another one than `sha256` says
+            or is not safe to unpack.
     """
+    path = Path(source).expanduser()
+    is_folder = bool(source) and path.is_dir()  # an empty name would mean the working folder
+    if sha256 and (source.startswith(KAGGLE) or is_folder):
+        raise DataError(
+            f"data.sha256 is that of an archive, but data.source is {source}.",
+            "Leave it out (data.sha256=null), or give an archive or its address.",
+        )
     if source.startswith(KAGGLE):
         _copy_folder(_download_from_kaggle(source.removeprefix(KAGGLE)), folder)
-        return
-    path = Path(source).expanduser()
-    if source and path.is_dir():  # an empty name would mean the working folder
+    elif is_url(source):
+        _unpack_from_web(source, folder, sha256, downloads or folder.parent / "downloads")
+    elif is_folder:
         _copy_folder(path, folder)
     elif path.is_file() and is_archive(path):
+        _check_hash(path, sha256)
         unpack(path, folder)
     else:
         found = "a file of another kind" if path.is_file() else "nothing"
+        if not source:
+            raise DataError("This data set has no source of its own, and none is given.", GIVE_ONE)
         raise DataError(
-            f"Expected data.source to be an archive (.zip, .tar, .tar.gz), a folder or "
-            f"kaggle:OWNER/NAME, but found {found} at {path}.",
+            f"Expected data.source to be an archive (.zip, .tar, .tar.gz) or its https address, a "
+            f"folder or kaggle:OWNER/NAME, but found {found} at {path}.",
             THREE_WAYS,
         )
+
+
+def _check_hash(path: Path, wanted: str | None) -> None:
+    if wanted and (found := sha256_of(path)) != wanted.strip().lower():
+        raise DataError(
+            f"Expected {path} to have the SHA-256 {wanted}, but it has {found}.",
+            "Copy the archive again; if it is the same again, the file or data.sha256 has changed.",
+        )
+
+
+def _unpack_from_web(url: str, folder: Path, sha256: str | None, downloads: Path) -> None:
+    check_url(url)
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    path = downloads / (re.sub(r"[^\w.-]", "_", name).lstrip(".")[-100:] or "archive")
+    if path.suffix and not is_archive(
+        path
+    ):  # one without a suffix shows what it is once it is here
+        raise DataError(
+            f"Expected {without_secrets(url)} to be an archive ({', '.join(ARCHIVE_SUFFIXES)}).",
+            "Give the address of the archive itself, not that of a page about it.",
+        )
+    with tqdm(desc="Download", unit="B", unit_scale=True) as bar:
+
+        def show(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        download(url, path, sha256=sha256, max_bytes=MAX_BYTES, progress=show)
+    if not holds_archive(path):
+        path.unlink()
+        raise DataError(
+            f"Expected {without_secrets(url)} to be an archive, but the server sent something "
+            "else, perhaps a page that asks for a login.",
+            "Open the address in a browser, download the archive and give its path.",
+        )
+    try:
+        unpack(path, folder)
+    except DataError as error:
+        raise DataError(
+            error.problem, f"{error.remedy} To have it downloaded anew, delete {path}."
+        ) from error
 
 
 def _copy_folder(source: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Where raw files come from, and what is said where they cannot be had."""
 
+import hashlib
 import io
 import socket
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 from kidney.data.sources import fetch
 from kidney.errors import DataError
 from tests.data.slices import content
+from tests.web import serving
 
 
 @pytest.fixture
@@ -54,7 +56,12 @@ def test_a_link_in_a_folder_is_not_followed(source: Path, folder: Path, tmp_path
     assert len(content(folder)) == 48
 
 
-@pytest.mark.parametrize("name", ["nowhere.zip", "nowhere", "ftp:set", ""])
+def test_a_set_without_a_source_asks_for_one(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"none is given(.|\n)*data\.source=PATH"):
+        fetch(folder, source="")
+
+
+@pytest.mark.parametrize("name", ["nowhere.zip", "nowhere", "ftp:set"])
 def test_an_unknown_source_names_the_three_ways(
     name: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +92,106 @@ def test_without_a_network_kaggle_is_given_up_at_once(
     assert time.monotonic() - start < 2
     assert "somebody/some-set" in caught.value.problem
     assert_names_the_three_ways(caught.value)
+    assert not any(folder.iterdir())
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        for name, data in files.items():
+            packed.writestr(name, data)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.mark.usefixtures("online")
+@pytest.mark.parametrize("page", ["set.zip", "set.zip?download=1", "files/download"])
+def test_an_archive_on_the_web_is_kept_beside_the_folder_and_unpacked(
+    source: Path, folder: Path, page: str
+) -> None:
+    with serving(data := zipped(content(source))) as web:
+        url = web.url.replace("set.zip", page)
+        for _ in range(2):  # the second time from the disk
+            fetch(folder, source=url, sha256=hashlib.sha256(data).hexdigest())
+            assert content(folder) == content(source)
+            for path in sorted(folder.rglob("*"), reverse=True):
+                path.unlink() if path.is_file() else path.rmdir()
+        assert len(web.asked) == 1
+    kept = folder.parent / "downloads" / page.partition("?")[0].rpartition("/")[2]
+    assert kept.read_bytes() == data
+
+
+@pytest.mark.usefixtures("online")
+def test_where_downloads_are_kept_can_be_chosen(source: Path, folder: Path, tmp_path: Path) -> None:
+    with serving(zipped(content(source))) as web:
+        fetch(folder, source=web.url, downloads=tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / "set.zip").is_file()
+    assert not (tmp_path / "downloads").exists()
+
+
+@pytest.mark.usefixtures("online")
+def test_a_page_in_place_of_the_archive_is_told_and_not_kept(folder: Path) -> None:
+    with serving(b"<html>Log in</html>") as web, pytest.raises(DataError, match="login"):
+        fetch(folder, source=web.url + "?token=secret")
+    assert not (folder.parent / "downloads" / "set.zip").exists()
+
+
+@pytest.mark.usefixtures("online")
+def test_a_broken_archive_from_the_web_says_what_to_delete(folder: Path) -> None:
+    with serving(b"PK but no zip") as web, pytest.raises(DataError) as caught:
+        fetch(folder, source=web.url)
+    assert f"delete {folder.parent / 'downloads' / 'set.zip'}" in caught.value.remedy
+
+
+@pytest.mark.usefixtures("online")
+def test_an_address_of_another_kind_of_file_is_not_asked(folder: Path) -> None:
+    with serving(b"Rar!") as web:
+        with pytest.raises(DataError, match="to be an archive") as caught:
+            fetch(folder, source=web.url.replace(".zip", ".rar") + "?token=secret")
+        assert not web.asked
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["..", "%2e%2e", "..%2f..%2fevil.zip", ".hidden.zip", "", "%00.zip"]
+)
+@pytest.mark.usefixtures("online")
+def test_no_name_on_the_web_leads_out_of_the_downloads(
+    source: Path, folder: Path, tmp_path: Path, name: str
+) -> None:
+    with serving(zipped(content(source))) as web:
+        fetch(folder, source=web.url.replace("set.zip", name))
+    downloads = tmp_path / "downloads"
+    assert len([path for path in downloads.iterdir() if path.name[0] != "."]) == 1
+    assert set(tmp_path.iterdir()) == {downloads, folder, source}
+
+
+@pytest.mark.parametrize("good", [True, False])
+def test_the_hash_of_an_archive_is_checked(
+    source: Path, folder: Path, tmp_path: Path, good: bool
+) -> None:
+    data = zipped(content(source))
+    (tmp_path / "set.zip").write_bytes(data)
+    digest = hashlib.sha256(data if good else b"other").hexdigest()
+    if good:
+        fetch(folder, source=str(tmp_path / "set.zip"), sha256=digest.upper())
+        assert content(folder) == content(source)
+    else:
+        with pytest.raises(DataError, match=f"SHA-256 {digest}, but it has"):
+            fetch(folder, source=str(tmp_path / "set.zip"), sha256=digest)
+        assert not any(folder.iterdir())
+
+
+def test_the_hash_of_what_has_none_is_refused_rather_than_not_checked(
+    source: Path, folder: Path
+) -> None:
+    for name in (str(source), "kaggle:somebody/some-set"):
+        with pytest.raises(DataError, match="sha256 is that of an archive"):
+            fetch(folder, source=name, sha256="0" * 64)
     assert not any(folder.iterdir())
 
 
