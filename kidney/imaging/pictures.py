@@ -1,24 +1,27 @@
-"""JPEG and PNG files to 8-bit grey slices."""
+"""JPEG, PNG and TIFF files to 8-bit grey slices."""
 
 import io
 import warnings
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 MAX_PIXELS = 16_000_000  # a CT slice has 0.26 million; 4000 x 4000 leaves room for photographs
 MIN_SIDE = 32
 _MODES_WITH_16_BITS = ("I", "I;16", "I;16B", "I;16L")
+_WITHOUT_A_SCALE = ("I", "F")  # of a TIFF: signed, 32-bit or fractions, often Hounsfield units
+_ORIENTATION = 0x0112
 
 
 def decode_picture(
     data: bytes, name: str = "the picture", max_pixels: int = MAX_PIXELS
 ) -> NDArray[np.uint8]:
-    """Decode a JPEG or PNG to one grey slice.
+    """Decode a JPEG, PNG or TIFF to one grey slice.
 
     Args:
         data: the whole file.
@@ -26,27 +29,32 @@ def decode_picture(
         max_pixels: the most pixels to decode; checked before any pixel is decoded.
 
     Returns:
-        uint8 array (height, width), 0 to 255. Colours become luma (ITU-R 601), 16-bit greys are
-        divided by 257, transparency is dropped, and the EXIF orientation is applied.
+        uint8 array (height, width), 0 to 255. Colours become luma (ITU-R 601; of a JPEG that stores
+        luma, as it is stored), 16-bit greys are divided by 257, transparency is dropped, and the
+        EXIF orientation is applied.
 
     Raises:
-        ImageTypeError: neither JPEG nor PNG.
+        ImageTypeError: neither JPEG nor PNG nor TIFF, or a TIFF with several pages, or with numbers
+            that have no scale of grey.
         ImageSizeError: more than `max_pixels`, or a side below 32 pixels.
         ImageError: empty, truncated or broken.
     """
     if not data:
-        raise ImageError(f"{name} is empty (0 bytes).", "Send a JPEG or PNG file with content.")
+        raise ImageError(
+            f"{name} is empty (0 bytes).", "Send a JPEG, PNG or TIFF file with content."
+        )
     try:
         with warnings.catch_warnings():
             # Pillow warns at 89 megapixels; the limit below is stricter and raises.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG"))
+            picture = Image.open(io.BytesIO(data), formats=("JPEG", "PNG", "TIFF"))
     except Image.DecompressionBombError as error:
         raise _too_large(name, "more pixels than Pillow opens", max_pixels) from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # see below; a damaged header raises as much as damaged pixels
         raise ImageTypeError(
-            f"Expected {name} to be a JPEG or PNG picture, but its content is neither.",
-            "Send a JPEG or PNG file; a file's name does not matter, its content does.",
+            f"Expected {name} to be a JPEG or PNG picture, or a TIFF, but its content is none of "
+            "them.",
+            "Send a JPEG, PNG or TIFF file; a file's name does not matter, its content does.",
         ) from error
     width, height = picture.size
     if width * height > max_pixels:
@@ -57,16 +65,61 @@ def decode_picture(
             "Send the slice at its original resolution.",
         )
     try:
+        if picture.format == "TIFF":
+            _check_tiff(picture, name)
+        fast = _luma(picture, data)
+        if fast is not None:
+            return fast
         upright = ImageOps.exif_transpose(picture)
         if upright.mode in _MODES_WITH_16_BITS:
             wide = np.asarray(upright, dtype=np.int64)
             return (np.clip(wide, 0, 65535) // 257).astype(np.uint8)
         return np.array(upright.convert("L"), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except ImageError:
+        raise
+    except Exception as error:
+        # Damage surfaces as OSError, SyntaxError, ValueError and EOFError, and in the tags of a
+        # TIFF as whatever Pillow's arithmetic with them raises: KeyError, TypeError, struct.error.
         raise ImageError(
             f"{name} begins like a {picture.format} but cannot be decoded: {error}.",
             "Copy or export the file again; it is truncated or damaged.",
         ) from error
+
+
+def _check_tiff(picture: Image.Image, name: str) -> None:
+    try:
+        picture.seek(1)
+    except EOFError:
+        picture.seek(0)
+    else:
+        raise ImageTypeError(
+            f"Expected {name} to be one slice, but it is a TIFF with several pages.",
+            "Save each page as a file of its own.",
+        )
+    if picture.mode in _WITHOUT_A_SCALE:
+        raise ImageTypeError(
+            f"Expected {name} to be grey with 8 or 16 bits and no sign, got a TIFF of mode "
+            f"{picture.mode}: nothing says which number is white.",
+            "Send the DICOM or NIfTI file, or save it with 8 bits.",
+        )
+
+
+def _luma(picture: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
+    """Decode the luma of an upright JPEG straight into an array; None where Pillow has to."""
+    if (
+        picture.format != "JPEG"
+        or picture.mode not in ("L", "RGB")
+        or picture.getexif().get(_ORIENTATION, 1) != 1
+    ):
+        return None
+    try:
+        # Pillow's size was checked; two headers in one file shall not get around the limit.
+        if simplejpeg.decode_jpeg_header(data)[:2] != picture.size[::-1]:
+            return None
+        grey: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="GRAY")
+    except ValueError:  # strict: also for what Pillow forgives; Pillow has the last word
+        return None
+    return grey[..., 0]
 
 
 def _too_large(name: str, size: str, max_pixels: int) -> ImageSizeError:

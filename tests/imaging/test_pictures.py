@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,6 +13,29 @@ def test_a_grey_png_is_decoded_exactly():
     decoded = decode_picture(encode(gradient()))
     assert decoded.dtype == np.uint8
     np.testing.assert_array_equal(decoded, gradient())
+
+
+def test_a_grey_tiff_is_decoded_exactly():
+    np.testing.assert_array_equal(decode_picture(encode(gradient(), "TIFF")), gradient())
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits"):
+        packed = encode(gradient(), "TIFF", compression=compression)
+        np.testing.assert_array_equal(decode_picture(packed), gradient())
+    wide = gradient().astype(np.uint16) * 257
+    np.testing.assert_array_equal(decode_picture(encode(wide, "TIFF")), gradient())
+
+
+def test_a_tiff_with_several_pages_is_refused_with_a_way_out():
+    pages = [Image.fromarray(gradient()) for _ in range(2)]
+    several = encode(pages[0], "TIFF", save_all=True, append_images=pages[1:])
+    with pytest.raises(ImageTypeError, match="several pages") as caught:
+        decode_picture(several)
+    assert "each page" in caught.value.remedy
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_a_tiff_without_a_scale_of_grey_is_refused(dtype):
+    with pytest.raises(ImageTypeError, match="8 or 16 bits"):
+        decode_picture(encode(gradient().astype(dtype), "TIFF"))
 
 
 def test_a_jpeg_is_decoded_closely():
@@ -37,11 +62,54 @@ def test_colours_become_luma():
     np.testing.assert_array_equal(decode_picture(encode(red)), np.full((40, 40), 76))
 
 
-def test_the_exif_orientation_is_applied():
+def noisy_jpegs() -> dict[str, bytes]:
+    """JPEG files of each kind that goes its own way through the decoder."""
+    generator = np.random.default_rng(0)
+    colours = Image.fromarray(generator.integers(0, 256, (61, 83, 3), dtype=np.uint8))
+    grey = colours.convert("L")
+    return {
+        "grey": encode(grey, "JPEG"),
+        "progressive": encode(grey, "JPEG", progressive=True),
+        "colours": encode(colours, "JPEG", subsampling=2),
+        "RGB as it is": encode(colours, "JPEG", keep_rgb=True),
+        "CMYK": encode(colours.convert("CMYK"), "JPEG"),
+    }
+
+
+@pytest.mark.parametrize("kind", noisy_jpegs())
+def test_jpegs_are_decoded_as_pillow_decodes_them(kind: str):
+    data = noisy_jpegs()[kind]
+    with Image.open(io.BytesIO(data)) as picture:
+        # Luma as it is stored; Pillow goes by colours, which clip where luma does not.
+        picture.draft("L" if kind == "colours" else None, None)
+        expected = np.asarray(picture.convert("L")).astype(int)
+    decoded = decode_picture(data)
+    assert np.abs(decoded - expected).max() <= (1 if kind == "RGB as it is" else 0)
+
+
+def test_a_jpeg_with_rubbish_between_its_segments_is_read_as_pillow_reads_it():
+    whole = encode(gradient(), "JPEG")
+    table = whole.index(b"\xff\xdb")
+    odd = whole[:table] + b"\xff\xff\xff" + whole[table:] + b"behind the end"
+    np.testing.assert_array_equal(decode_picture(odd), decode_picture(whole))
+
+
+def test_a_second_header_does_not_get_around_the_limit():
+    """Pillow believes the last size before the scan, other decoders the first."""
+    small, large = encode(gradient(), "JPEG"), encode(gradient(4000, 4000), "JPEG")
+    first, second = small.index(b"\xff\xc0"), large.index(b"\xff\xc0")
+    both = small[:first] + large[second : second + 13] + small[first:]
+    with pytest.raises(ImageError):
+        decode_picture(both, max_pixels=64 * 48)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "JPEG"])
+def test_the_exif_orientation_is_applied(kind: str):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: rotate by 90 degrees clockwise to see it upright
-    decoded = decode_picture(encode(gradient(), "PNG", exif=exif))
-    np.testing.assert_array_equal(decoded, np.rot90(gradient(), k=-1))
+    decoded = decode_picture(encode(gradient(), kind, exif=exif))
+    upright = decode_picture(encode(gradient(), kind))
+    np.testing.assert_array_equal(decoded, np.rot90(upright, k=-1))
 
 
 def test_a_size_is_refused_before_decoding():
@@ -65,7 +133,7 @@ def test_an_empty_file_is_refused():
         decode_picture(b"")
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_a_truncated_file_is_refused(kind):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     whole = encode(noise, kind)
@@ -78,10 +146,11 @@ def test_damage_raises_nothing_but_image_errors():
     generator = np.random.default_rng(0)
     exif = Image.Exif()
     exif[0x0112] = 6
-    whole = [encode(gradient(), kind, exif=exif) for kind in ("JPEG", "PNG")]
+    whole = [encode(gradient(), kind, exif=exif) for kind in ("JPEG", "PNG", "TIFF")]
+    whole += [encode(gradient(), "TIFF", compression="tiff_lzw"), *noisy_jpegs().values()]
     refused = 0
-    for trial in range(400):
-        data = bytearray(whole[trial % 2])
+    for trial in range(900):
+        data = bytearray(whole[trial % len(whole)])
         for _ in range(3):
             data[generator.integers(len(data))] = generator.integers(256)
         try:

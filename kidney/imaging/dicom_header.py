@@ -1,0 +1,236 @@
+"""The header of a DICOM file: what it says about its slices, and whose they are by an ID."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from numpy.typing import NDArray
+from pydicom.multival import MultiValue
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from kidney.errors import ConfigError, ImageError
+from kidney.imaging.dicom_file import broken, open_dataset
+from kidney.imaging.windows import Window
+
+Axis = NDArray[np.float64] | None
+CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+VIEWS = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices stand on
+_STRAIGHT = 0.8  # cosine of 37 degrees: gantries tilt by up to 30 and are still called axial
+_NOT_GIVEN = ("", "NO", "NONE", "N", "NA", "N/A", "WITHOUT", "UNENHANCED", "NO CONTRAST")
+
+
+@dataclass(frozen=True)
+class DicomHeader:
+    """What a DICOM file says about its slices; text is "" and a length NaN where it says nothing.
+
+    Attributes:
+        modality: such as "CT".
+        image_type: such as ("ORIGINAL", "PRIMARY", "AXIAL").
+        patient_id: as the hospital gave it.
+        study_uid: StudyInstanceUID.
+        series_uid: SeriesInstanceUID.
+        sop_uid: SOPInstanceUID.
+        instance: InstanceNumber, None where absent.
+        rows: of a frame as stored, 1 or more; 0 where the file holds no picture.
+        columns: of a frame as stored.
+        frames: 1 or more.
+        view: "axial", "coronal", "sagittal", "oblique", or "" where no orientation is given.
+        position: of the (first) frame in mm along the normal of the slices, None where unknown;
+            it grows towards the head, the front or the patient's right.
+        pixel_mm: distance of rows.
+        slice_mm: SpacingBetweenSlices, else SliceThickness.
+        contrast: "enhanced" where a contrast agent is named; "" proves nothing.
+        window: the first window of the file, None where there is no sensible one.
+    """
+
+    modality: str
+    image_type: tuple[str, ...]
+    patient_id: str
+    study_uid: str
+    series_uid: str
+    sop_uid: str
+    instance: int | None
+    rows: int
+    columns: int
+    frames: int
+    view: str
+    position: float | None
+    pixel_mm: float
+    slice_mm: float
+    contrast: str
+    window: Window | None
+
+
+def read_header(data: bytes | Path, name: str) -> DicomHeader:
+    """Read the header of a DICOM file; its pixels are not touched.
+
+    Args:
+        data: the whole file, or where it lies; of a path only the header is read.
+        name: how errors call it.
+
+    Raises:
+        ImageTypeError: not DICOM, or deflated.
+        ImageError: broken, or it cannot be read.
+    """
+    try:
+        return header_of(open_dataset(data, name, pixels=False))
+    except ImageError:
+        raise
+    except Exception as error:  # values are parsed when they are asked for; see open_dataset
+        raise broken(name, error) from error
+
+
+def header_of(dataset: pydicom.Dataset) -> DicomHeader:
+    """Return the header of what `open_dataset` returned; odd values raise what pydicom raises."""
+    row, column, position = geometry_of(dataset)
+    normal = normal_of(row, column)
+    return DicomHeader(
+        modality=modality_of(dataset),
+        image_type=tuple(str(part) for part in _many(dataset, "ImageType")),
+        patient_id=_text(dataset, "PatientID"),
+        study_uid=_text(dataset, "StudyInstanceUID"),
+        series_uid=_text(dataset, "SeriesInstanceUID"),
+        sop_uid=_text(dataset, "SOPInstanceUID"),
+        instance=_whole(dataset, "InstanceNumber"),
+        rows=_whole(dataset, "Rows") or 0,
+        columns=_whole(dataset, "Columns") or 0,
+        frames=max(_whole(dataset, "NumberOfFrames") or 1, 1),
+        view=_view(normal),
+        position=None if normal is None or position is None else float(normal @ position),
+        pixel_mm=_length(first(dataset, "PixelMeasuresSequence", "PixelSpacing")),
+        slice_mm=_slice_mm(dataset),
+        contrast="enhanced" if _has_contrast(dataset) else "",
+        window=_window(dataset),
+    )
+
+
+def modality_of(dataset: pydicom.Dataset) -> str:
+    """Return the modality; where it is missing, CT for the storage classes of CT."""
+    modality = _text(dataset, "Modality").upper()
+    return modality or ("CT" if dataset.get("SOPClassUID") in CT_CLASSES else "")
+
+
+def first(dataset: pydicom.Dataset, macro: str, keyword: str, frame: int = 0) -> list[Any]:
+    """Return the values of an element as a list, empty where it is absent.
+
+    Args:
+        dataset: of any storage class.
+        macro: the functional group that holds the element in Enhanced CT; a frame's own group
+            goes before the shared one, and an element outside of groups before both.
+        keyword: of the element.
+        frame: number of the frame, from 0.
+    """
+    places = [dataset]
+    for groups, index in (
+        ("PerFrameFunctionalGroupsSequence", frame),
+        ("SharedFunctionalGroupsSequence", 0),
+    ):
+        items = dataset.get(groups) or []
+        if index < len(items):
+            places += list(items[index].get(macro) or [])[:1]
+    for place in places:
+        if values := _many(place, keyword):
+            return values
+    return []
+
+
+def geometry_of(dataset: pydicom.Dataset, frame: int = 0) -> tuple[Axis, Axis, Axis]:
+    """Return the directions of a row and of a column, and the position; each None where absent.
+
+    All are float64 (3,) in the patient's frame: left, back and head are positive (DICOM PS3.3
+    C.7.6.2.1.1); the position is in mm.
+    """
+    orientation = _axis(
+        first(dataset, "PlaneOrientationSequence", "ImageOrientationPatient", frame), 6
+    )
+    position = _axis(first(dataset, "PlanePositionSequence", "ImagePositionPatient", frame), 3)
+    if orientation is None:
+        return None, None, position
+    row, column = orientation[:3], orientation[3:]
+    lengths = np.linalg.norm(row), np.linalg.norm(column)
+    if min(lengths) < 0.5:  # zeros are written where nothing is known
+        return None, None, position
+    return row / lengths[0], column / lengths[1], position
+
+
+def normal_of(row: Axis, column: Axis) -> Axis:
+    """Return the unit normal of a slice, towards the head, the front or the right."""
+    if row is None or column is None:
+        return None
+    normal = np.cross(row, column)
+    length = float(np.linalg.norm(normal))
+    if length < 0.5:
+        return None
+    main = int(np.argmax(np.abs(normal)))
+    towards = 1.0 if main == 2 else -1.0  # left and back are positive in DICOM, head as well
+    turned: NDArray[np.float64] = normal * (towards * np.sign(normal[main]) / length)
+    return turned
+
+
+def _view(normal: Axis) -> str:
+    if normal is None:
+        return ""
+    main = int(np.argmax(np.abs(normal)))
+    return VIEWS[main] if abs(normal[main]) >= _STRAIGHT else "oblique"
+
+
+def _slice_mm(dataset: pydicom.Dataset) -> float:
+    for keyword in ("SpacingBetweenSlices", "SliceThickness"):
+        length = _length(first(dataset, "PixelMeasuresSequence", keyword))
+        if not math.isnan(length):
+            return length
+    return math.nan
+
+
+def _has_contrast(dataset: pydicom.Dataset) -> bool:
+    agent = " ".join(str(part) for part in _many(dataset, "ContrastBolusAgent"))
+    return agent.strip().upper() not in _NOT_GIVEN or bool(
+        dataset.get("ContrastBolusAgentSequence")
+    )
+
+
+def _window(dataset: pydicom.Dataset) -> Window | None:
+    """Return the first pair: the others are for lungs and bones."""
+    center = first(dataset, "FrameVOILUTSequence", "WindowCenter")
+    width = first(dataset, "FrameVOILUTSequence", "WindowWidth")
+    if not center or not width:
+        return None
+    try:
+        return Window(center=float(center[0]), width=float(width[0]))
+    except ConfigError:
+        return None
+
+
+def _many(dataset: pydicom.Dataset, keyword: str) -> list[Any]:
+    value = dataset.get(keyword)
+    if value is None or value == "":
+        return []
+    return list(value) if isinstance(value, MultiValue) else [value]
+
+
+def _text(dataset: pydicom.Dataset, keyword: str) -> str:
+    return str(dataset.get(keyword) or "").strip()
+
+
+def _whole(dataset: pydicom.Dataset, keyword: str) -> int | None:
+    values = _many(dataset, keyword)
+    return int(values[0]) if values else None
+
+
+def _length(values: list[Any]) -> float:
+    length = float(values[0]) if values else math.nan
+    return length if 0 < length < math.inf else math.nan
+
+
+def _axis(values: list[Any], size: int) -> Axis:
+    if len(values) != size:
+        return None
+    axis = np.array([float(value) for value in values])
+    return axis if np.isfinite(axis).all() else None
