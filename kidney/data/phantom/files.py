@@ -11,13 +11,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pydicom
-from numpy.typing import NDArray
 from PIL import Image
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from kidney.data.phantom import CLASSES, PhantomScan, generate_scans
+from kidney.data.phantom.scan import CLASSES, PhantomScan, generate_scans
 from kidney.errors import ConfigError, DataError
 from kidney.files import whole_folder
+from kidney.imaging.windows import to_grey
 
 CLASS_FOLDERS = dict(zip(CLASSES, ("Normal", "Cyst", "Tumor", "Stone"), strict=True))
 PICTURE_FORMATS = ("jpg", "png")
@@ -27,22 +27,6 @@ COLUMNS = (
     "slice_mm", "pixel_mm",
 )  # fmt: skip
 _RESCALE_INTERCEPT = -1024
-
-
-def to_grey(hu: NDArray[np.int16], center: float = 40.0, width: float = 400.0) -> NDArray[np.uint8]:
-    """Show HU through a window, as DICOM PS3.3 C.11.2.1.2 defines it (linear).
-
-    Args:
-        hu: any shape.
-        center: of the window in HU; 40 with width 400 is the usual one for soft tissue.
-        width: of the window in HU, more than 1.
-
-    Returns:
-        uint8, the same shape, 0 to 255.
-    """
-    share = (hu.astype(np.float32) - (center - 0.5)) / (width - 1) + 0.5
-    grey: NDArray[np.uint8] = np.rint(np.clip(share, 0, 1) * 255).astype(np.uint8)
-    return grey
 
 
 def write_class_folders(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from kidney.data.phantom_canvas import View
+from kidney.data.phantom.canvas import View
 
 PHASES = ("non-contrast", "arterial", "nephrographic", "excretory")
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kidney.data.phantom_canvas import Part, grown, random_waves
-from kidney.data.phantom_patient import Patient, body_radii, wall_radii
+from kidney.data.phantom.canvas import Part, grown, random_waves
+from kidney.data.phantom.patient import Patient, body_radii, wall_radii
 
 INFINITE = 1e6
 SPINE_Y = 38.0  # middle of a vertebral body

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from kidney.data.phantom_anatomy import spread
-from kidney.data.phantom_canvas import Part, grown, random_waves
-from kidney.data.phantom_patient import Patient
+from kidney.data.phantom.anatomy import spread
+from kidney.data.phantom.canvas import Part, grown, random_waves
+from kidney.data.phantom.patient import Patient
 
 BACKGROUND, KIDNEY, TUMOR, CYST, STONE = range(5)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import binary_dilation, binary_erosion
 
-from kidney.data.phantom import (
+from kidney.data.phantom.scan import (
     CLASSES,
     MASK_LABELS,
     PHASES,
@@ -16,8 +16,8 @@ from kidney.data.phantom import (
     generate_scan,
     generate_scans,
 )
-from kidney.data.phantom_files import to_grey
 from kidney.errors import ConfigError
+from kidney.imaging.windows import to_grey
 
 VALUE = {name: value for value, name in MASK_LABELS.items()}
 

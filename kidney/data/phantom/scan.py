@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from kidney.data.phantom_anatomy import Abdomen, build_abdomen
-from kidney.data.phantom_canvas import Floats, Part, open_canvas, paint, picture_axis
-from kidney.data.phantom_kidney import build_kidney, draw_finding
-from kidney.data.phantom_patient import PHASES, Patient, body_radii, draw_patient
+from kidney.data.phantom.anatomy import Abdomen, build_abdomen
+from kidney.data.phantom.canvas import Floats, Part, open_canvas, paint, picture_axis
+from kidney.data.phantom.kidney import build_kidney, draw_finding
+from kidney.data.phantom.patient import PHASES, Patient, body_radii, draw_patient
 from kidney.errors import ConfigError
 
 CLASSES = ("normal", "cyst", "tumor", "stone")
