@@ -1,0 +1,105 @@
+"""Contrast, view and framing are told from thumbnails as a person would tell them."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kidney.data.phantom.scan import generate_scan
+from kidney.imaging.appearance import ENHANCED_FROM, VIEWS, appearance, thumbnail
+from kidney.imaging.windows import WINDOWS, to_grey
+
+PICTURES = st.integers(0, 2**32).map(
+    lambda seed: np.random.default_rng(seed).integers(0, 256, (3, 96, 96), dtype=np.uint8)
+)
+
+
+def body(rows: slice, columns: slice, organ: int = 110) -> np.ndarray:
+    """A body of one grey with a bone in its middle, on air."""
+    picture = np.zeros((96, 96), np.uint8)
+    picture[rows, columns] = 100
+    picture[28:44, 30:50] = organ
+    picture[50:56, 45:52] = 250
+    return picture
+
+
+def told(*pictures: np.ndarray) -> dict[str, np.ndarray]:
+    return appearance(np.stack(pictures))
+
+
+def test_a_thumbnail_is_an_average_of_areas() -> None:
+    half = np.zeros((192, 384), np.uint8)
+    half[::2] = 200  # every second row: a thumbnail by nearest pixels would be black or white
+    assert thumbnail(half).shape == (96, 96)
+    assert thumbnail(half).dtype == np.uint8
+    assert (thumbnail(half) == 100).all()
+
+
+def test_a_bright_organ_is_enhancement_and_a_bright_bone_is_not() -> None:
+    inside = slice(10, 86)
+    looks = told(body(inside, inside), body(inside, inside, organ=180))
+    assert looks["enhancement"].tolist() == [110, 180]
+    assert 110 < ENHANCED_FROM < 180
+    assert looks["soft_grey"].tolist() == [100, 100]
+
+
+def test_the_share_of_the_body_is_its_area() -> None:
+    inside = slice(24, 72)
+    assert told(body(inside, inside))["body_share"][0] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "view"),
+    [
+        (slice(10, 86), slice(5, 91), "axial"),
+        (slice(0, 96), slice(20, 76), "coronal"),
+        (slice(30, 66), slice(0, 96), "sagittal"),
+    ],
+)
+def test_the_view_follows_from_the_edges_that_the_body_leaves(
+    rows: slice, columns: slice, view: str
+) -> None:
+    assert VIEWS[int(told(body(rows, columns))["view"][0])] == view
+
+
+def test_a_couch_is_no_body() -> None:
+    picture = body(slice(10, 80), slice(10, 86))
+    picture[92:94] = 120  # a couch from side to side, 2 of 96 rows
+    assert VIEWS[int(told(picture)["view"][0])] == "axial"
+
+
+def test_a_picture_of_air_is_described_too() -> None:
+    looks = told(np.zeros((96, 96), np.uint8))
+    assert [float(looks[name][0]) for name in looks] == [0, 0, 0, 0]
+
+
+def test_of_no_slices_there_is_nothing_to_tell() -> None:
+    assert [len(x) for x in appearance(np.empty((0, 96, 96), np.uint8)).values()] == [0] * 4
+
+
+@settings(max_examples=20, deadline=None)
+@given(pictures=PICTURES)
+def test_slices_are_described_one_by_one(pictures: np.ndarray) -> None:
+    together = appearance(pictures)
+    alone = [appearance(picture[None]) for picture in pictures]
+    for name, values in together.items():
+        assert values.tolist() == [float(one[name][0]) for one in alone]
+
+
+@settings(max_examples=20, deadline=None)
+@given(pictures=PICTURES)
+def test_a_mirrored_slice_has_the_same_contrast_and_view(pictures: np.ndarray) -> None:
+    mirrored = appearance(pictures[:, :, ::-1])
+    for name, values in appearance(pictures).items():
+        assert values.tolist() == mirrored[name].tolist()
+
+
+def test_the_phase_of_a_phantom_is_told_from_its_picture() -> None:
+    right = []
+    for seed in range(12):
+        scan = generate_scan(seed, "normal", size=128, max_slices=3)
+        grey = to_grey(scan.hu, WINDOWS["abdomen"])
+        look = appearance(np.stack([thumbnail(slice_) for slice_ in grey]))
+        enhanced = np.median(look["enhancement"]) >= ENHANCED_FROM
+        right.append(enhanced == (scan.phase != "non-contrast"))
+    assert np.mean(right) >= 0.75
