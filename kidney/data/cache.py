@@ -1,19 +1,26 @@
 """Slices decoded once: one flat uint8 file, memory-mapped and shared by all workers.
 
-The file's name carries a hash of the slices' own hashes, so a file that exists is whole and fits.
+A second file of the same kind holds their thumbnails, which is all that validation looks at. Both
+names carry a hash of what was decoded and how, so a file that exists is whole and fits.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kidney.errors import DataError
-from kidney.imaging.pictures import decode_picture
+from kidney.imaging.appearance import THUMBNAIL_SIDE, thumbnail
+from kidney.imaging.slices import read_slices
+from kidney.imaging.windows import window_named
+
+CACHED = ("path", "frame", "window", "sha256")  # the columns that say what a slice's pixels are
 
 
 class SliceCache:
@@ -43,24 +50,34 @@ class SliceCache:
         return SliceCache, (self._path, self._shapes)
 
 
-def write_cache(folder: Path, decoded: Iterable[tuple[str, NDArray[np.uint8]]]) -> None:
-    """Write the cache of `decoded` (sha256 of the file, slice) below `folder`, whole or not at all.
+Decoded = tuple[Mapping[str, Any], NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def write_cache(folder: Path, decoded: Iterable[Decoded]) -> None:
+    """Write the caches of `decoded` below `folder`, whole or not at all.
 
     Caches of other contents in the folder are removed.
+
+    Args:
+        folder: the data folder.
+        decoded: (row with the columns CACHED, slice (H, W), its thumbnail) in the manifest's order.
     """
-    temporary = folder / f".slices.{os.getpid()}.partial"
+    partial = {kind: folder / f".{kind}.{os.getpid()}.partial" for kind in ("slices", "thumbnails")}
+    digest = hashlib.sha256()
     try:
-        digests = []
-        with temporary.open("wb") as file:
-            for digest, slice_ in decoded:
-                file.write(np.ascontiguousarray(slice_).data)
-                digests.append(digest)
-        path = folder / _file_name(digests)
-        temporary.replace(path)
-        for stale in set(folder.glob("slices-*.u8")) - {path}:
-            stale.unlink(missing_ok=True)  # another process may be writing the same cache
+        with partial["slices"].open("wb") as slices, partial["thumbnails"].open("wb") as thumbnails:
+            for row, slice_, small in decoded:
+                slices.write(np.ascontiguousarray(slice_).data)
+                thumbnails.write(np.ascontiguousarray(small).data)
+                digest.update(_line(row))
+        for kind, file in partial.items():
+            path = folder / _file_name(kind, digest.hexdigest())
+            file.replace(path)
+            for stale in set(folder.glob(f"{kind}-*.u8")) - {path}:
+                stale.unlink(missing_ok=True)  # another process may be writing the same cache
     finally:
-        temporary.unlink(missing_ok=True)
+        for file in partial.values():
+            file.unlink(missing_ok=True)
 
 
 def open_cache(folder: Path, slices: pd.DataFrame) -> SliceCache:
@@ -69,23 +86,52 @@ def open_cache(folder: Path, slices: pd.DataFrame) -> SliceCache:
     Raises:
         DataError: a raw file is gone or no longer the one that was ingested.
     """
-    path = folder / _file_name(slices["sha256"])
-    if not path.is_file():
-        files = zip(slices["path"], slices["sha256"], strict=True)
-        write_cache(folder, (_read_raw(folder / "raw" / name, sha256) for name, sha256 in files))
+    path = _path_of("slices", folder, slices)
     return SliceCache(path, slices[["height", "width"]].to_numpy(np.int64))
 
 
-def _file_name(digests: Iterable[str]) -> str:
-    return f"slices-{hashlib.sha256(''.join(digests).encode()).hexdigest()[:16]}.u8"
+def open_thumbnails(folder: Path, slices: pd.DataFrame) -> NDArray[np.uint8]:
+    """Open the thumbnails uint8 (N, 96, 96) of the manifest `slices`, like `open_cache`."""
+    path = _path_of("thumbnails", folder, slices)
+    shape = (len(slices), THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
 
 
-def _read_raw(path: Path, sha256: str) -> tuple[str, NDArray[np.uint8]]:
-    data = path.read_bytes() if path.is_file() else b""
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != sha256:
-        raise DataError(
-            f"Expected {path} to be the file that was ingested, but it is gone or changed.",
-            "Run python scripts/ingest.py again.",
-        )
-    return digest, decode_picture(data, str(path))
+def _path_of(kind: str, folder: Path, slices: pd.DataFrame) -> Path:
+    rows: list[dict[str, Any]] = slices[list(CACHED)].to_dict("records")  # type: ignore[assignment]
+    digest = hashlib.sha256(b"".join(map(_line, rows))).hexdigest()
+    path = folder / _file_name(kind, digest)
+    if not path.is_file():
+        write_cache(folder, _decode_again(folder / "raw", rows))
+    return path
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    # Not the path: a file that moves is the same slice.
+    return f"{row['sha256']} {row['frame']} {row['window']}\n".encode()
+
+
+def _file_name(kind: str, digest: str) -> str:
+    return f"{kind}-{digest[:16]}.u8"
+
+
+def _decode_again(raw: Path, rows: list[dict[str, Any]]) -> Iterator[Decoded]:
+    for name, group in groupby(rows, key=lambda row: row["path"]):
+        path, wanted = raw / name, list(group)
+        if not path.is_file():
+            raise _changed(path)
+        window = wanted[0]["window"]
+        found = read_slices(path, window_named(window) if window else None, str(path))
+        whole = hashlib.sha256(path.read_bytes()).hexdigest()
+        for row in wanted:
+            pixels = found[row["frame"]] if row["frame"] < len(found) else found[0]
+            if row["sha256"] not in (whole, hashlib.sha256(pixels.tobytes()).hexdigest()):
+                raise _changed(path)
+            yield row, pixels, thumbnail(pixels)
+
+
+def _changed(path: Path) -> DataError:
+    return DataError(
+        f"Expected {path} to be the file that was ingested, but it is gone or changed.",
+        "Run python scripts/ingest.py again.",
+    )

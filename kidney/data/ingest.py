@@ -1,144 +1,162 @@
 """Source -> raw files -> manifest: the first station."""
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from kidney.data.cache import write_cache
+from kidney.data.cache import Decoded, open_thumbnails, write_cache
+from kidney.data.corrections import Corrections, corrected, read_corrections, unused
+from kidney.data.describe import describe
 from kidney.data.manifest import REJECTED_COLUMNS, write_manifest
-from kidney.data.scans import infer_scans, slice_number, thumbnail
-from kidney.errors import DataError, ImageError
+from kidney.data.readers.interface import RawSlice, Reader, Refused, Task
+from kidney.errors import DataError
 from kidney.files import whole_folder
-from kidney.imaging.pictures import PICTURE_SUFFIXES, decode_picture
+from kidney.imaging.appearance import thumbnail
 
-_FILES_AT_ONCE = 256  # bounds the decoded slices in memory to about 70 MB
-
-
-@dataclass(frozen=True)
-class _Decoded:
-    """One raw file after decoding; `slice_` is None where `reason` says why it is refused."""
-
-    path: str
-    label: str
-    sha256: str
-    slice_: NDArray[np.uint8] | None
-    reason: str
+_THREADS = 2  # at least: decoding and writing overlap also on one core
+_TASKS_AHEAD = 2  # a thread; bounds the decoded slices in memory
+Found = RawSlice | Refused
 
 
 def ingest(
     folder: Path,
     *,
     fetch: Callable[[Path], None],
+    read: Reader,
     origin: str,
-    classes: Mapping[str, str],
-    ignore: Sequence[str] = (),
+    classes: Sequence[str],
+    corrections: Path | str | None = None,
 ) -> pd.DataFrame:
-    """Fetch raw files and write raw/, manifest.csv, rejected.csv and the slice cache.
+    """Fetch raw files and write raw/, manifest.csv, rejected.csv, boundaries.csv and the caches.
 
     Args:
         folder: where the set lives, for example data/ct_kidney; what is there is replaced only
             after the new files have been fetched and read.
         fetch: fills the empty folder that it is given.
+        read: lists the work of reading that folder; see kidney.data.readers.interface.
         origin: what the manifest says of where the slices came from.
-        classes: class name -> name of the folder that holds its slices, in the order of classes.
-        ignore: folders whose files are no slices.
+        classes: the labels that slices may have.
+        corrections: a CSV whose values win; see kidney.data.corrections.
 
     Returns:
         The manifest.
 
     Raises:
-        DataError: the source fails, or no usable slice is found.
+        DataError: the source fails, no usable slice is found, or the corrections do not fit.
     """
-    slices: list[dict[str, object]] = []
-    rejected: list[dict[str, str]] = []
-    thumbnails: list[NDArray[np.uint8]] = []
-
-    def usable(raw: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        for file in _decode_all(raw, _listed(raw, classes, ignore), classes):
-            if file.slice_ is None:
-                refused = {"path": file.path, "reason": file.reason}
-                rejected.append({key: _printable(text) for key, text in refused.items()})
-                continue
-            height, width = file.slice_.shape
-            slices.append(
-                {"path": file.path, "label": file.label, "width": width, "height": height}
-                | {"sha256": file.sha256, "origin": origin}
-            )
-            thumbnails.append(thumbnail(file.slice_))
-            yield file.sha256, file.slice_
-        if not slices:  # raised here, before the cache of an earlier ingest is replaced
-            raise DataError(
-                f"Expected pictures below folders named {sorted(classes.values())}, but found no "
-                f"usable slice in {origin} ({len(rejected)} files refused).",
-                "See that data.classes names the folders of the source.",
-            )
-
+    known = read_corrections(corrections)  # before hours of fetching
     with whole_folder(folder / "raw") as raw:
         fetch(raw)
-        write_cache(folder, usable(raw))
-        manifest = pd.DataFrame(slices)
-        manifest["scan"] = infer_scans(manifest, np.stack(thumbnails))
+        sorter = _Sorter(known, list(classes))
+        write_cache(folder, sorter.usable(_run_all(read(raw))))
+        slices = pd.DataFrame(sorter.rows)
+        if known and (missed := unused(known, sorter.seen)):
+            raise DataError(
+                f"Expected every path of {corrections} to be one of the slices or a folder of "
+                f"them, but {missed[:3]} are not.",
+                f"Write paths as in {folder / 'manifest.csv'}.",
+            )
+        slices["origin"] = origin
+        manifest, doubtful = describe(slices, open_thumbnails(folder, slices))
         # Until the new manifest is written there must be none that describes other raw files.
         (folder / "manifest.csv").unlink(missing_ok=True)
-    write_manifest(folder, manifest, pd.DataFrame(rejected, columns=REJECTED_COLUMNS))
+    rejected = pd.DataFrame(sorter.rejected, columns=REJECTED_COLUMNS)
+    write_manifest(folder, manifest, rejected, doubtful)
     return manifest
 
 
-def _listed(raw: Path, classes: Mapping[str, str], ignore: Sequence[str]) -> list[tuple[str, str]]:
-    """List (path, label) of the pictures in natural order; the label is "" outside any class."""
-    label_of = {folder: label for label, folder in classes.items()}
-    found = []
-    for file in raw.rglob("*"):
-        path = PurePosixPath(file.relative_to(raw).as_posix())
-        wanted = file.suffix.lower() in PICTURE_SUFFIXES and not set(path.parts) & set(ignore)
-        if wanted and file.is_file():
-            labels = [label_of[part] for part in path.parts[:-1] if part in label_of]
-            number = slice_number(str(path))
-            order = (str(path.parent), -1 if number is None else number, path.name)
-            found.append((order, str(path), labels[-1] if labels else ""))
-    return [(path, label) for _, path, label in sorted(found)]
+@dataclass
+class _Sorter:
+    """Sorts what readers find into rows of the manifest and refused files."""
+
+    corrections: Corrections
+    classes: list[str]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    seen: list[tuple[str, int]] = field(default_factory=list)
+
+    def usable(self, found: Iterator[tuple[Found, NDArray[np.uint8] | None]]) -> Iterator[Decoded]:
+        """Yield (row, slice, thumbnail) of what can be used, and keep the rest as refused.
+
+        Raises:
+            DataError: nothing can be used; so the cache of an earlier ingest is not replaced.
+        """
+        for item, small in found:
+            self.seen.append((item.path, 0 if isinstance(item, Refused) else item.frame))
+            reason = item.reason if isinstance(item, Refused) else self._doubt(item)
+            if isinstance(item, Refused) or reason or small is None:
+                expected = isinstance(item, Refused) and item.expected
+                told = {"path": item.path, "reason": reason, "expected": "yes" if expected else ""}
+                self.rejected.append({name: _printable(text) for name, text in told.items()})
+                continue
+            row = _row(item) | corrected(self.corrections, item.path, item.frame)
+            self.rows.append(row)
+            yield row, item.pixels, small
+        if not self.rows:
+            reasons = "; ".join(row["reason"] for row in self.rejected[:2])
+            raise DataError(
+                f"Expected slices of {', '.join(self.classes)}, but found no usable one "
+                f"({len(self.rejected)} files refused{': ' if reasons else ''}{reasons}).",
+                "See that data=... fits the source, and that data.classes names its folders.",
+            )
+
+    def _doubt(self, item: RawSlice) -> str:
+        if _printable(item.path) != item.path:
+            return f"{item.path} is a name in no known encoding; rename the file."
+        known = corrected(self.corrections, item.path, item.frame).get("label")
+        if known is None and item.doubt:
+            return item.doubt
+        label = known or item.label
+        if label not in self.classes:
+            said = f"has the label {label!r}" if label else "has no label"
+            return f"{item.path} {said}, but classes are {', '.join(self.classes)}."
+        return ""
 
 
-def _decode_all(
-    raw: Path, listed: list[tuple[str, str]], classes: Mapping[str, str]
-) -> Iterator[_Decoded]:
-    with ThreadPoolExecutor() as pool, tqdm(total=len(listed), desc="Decode", unit="file") as bar:
-        for start in range(0, len(listed), _FILES_AT_ONCE):
-            chunk = listed[start : start + _FILES_AT_ONCE]
-            yield from pool.map(lambda item: _decode(raw, item[0], item[1], classes), chunk)
-            bar.update(len(chunk))
+def _row(item: RawSlice) -> dict[str, Any]:
+    height, width = item.pixels.shape
+    return {
+        "path": item.path, "frame": item.frame, "label": item.label, "scan": item.scan,
+        "patient": item.patient, "phase": item.phase, "view": item.view, "window": item.window,
+        "pixel_mm": item.pixel_mm, "slice_mm": item.slice_mm, "width": width, "height": height,
+        "sha256": item.sha256,
+    }  # fmt: skip
 
 
-def _decode(raw: Path, path: str, label: str, classes: Mapping[str, str]) -> _Decoded:
-    data = (raw / path).read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    reason = _misplaced(path, label, classes)
-    if not reason:
+def _run_all(tasks: Sequence[Task]) -> Iterator[tuple[Found, NDArray[np.uint8] | None]]:
+    """Run the tasks on all cores; yield what they find, with its thumbnail, in their order."""
+    threads = max(os.cpu_count() or 1, _THREADS)
+    running: deque[Future[list[tuple[Found, NDArray[np.uint8] | None]]]] = deque()
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=len(tasks), desc="Read") as bar:
         try:
-            return _Decoded(path, label, digest, decode_picture(data, path), "")
-        except ImageError as error:
-            reason = error.problem
-    return _Decoded(path, label, digest, None, reason)
+            for task in tasks:
+                running.append(pool.submit(_run, task))
+                if len(running) > threads * _TASKS_AHEAD:
+                    yield from running.popleft().result()
+                    bar.update()
+            while running:
+                yield from running.popleft().result()
+                bar.update()
+        finally:  # also where the reader of this generator fails: do not run the rest first
+            for future in running:
+                future.cancel()
+
+
+def _run(task: Task) -> list[tuple[Found, NDArray[np.uint8] | None]]:
+    return [
+        (item, thumbnail(item.pixels) if isinstance(item, RawSlice) else None) for item in task()
+    ]
 
 
 def _printable(text: str) -> str:
     """Spell out what UTF-8 cannot hold: bytes of a file name that are no UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _misplaced(path: str, label: str, classes: Mapping[str, str]) -> str:
-    """Say why folder and file name disagree about the label, or return ""."""
-    if _printable(path) != path:
-        return f"{path} is a name in no known encoding; rename the file."
-    if not label:
-        return f"{path} is in no folder of a class ({', '.join(classes.values())})."
-    name = PurePosixPath(path).stem.lower()
-    others = [o for o, folder in classes.items() if o != label and name.startswith(folder.lower())]
-    return f"{path}: the folder says {label}, the name says {others[0]}." if others else ""

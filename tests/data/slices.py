@@ -1,14 +1,15 @@
 """Small scans made for the tests: neighbours look alike, scans do not."""
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
 from kidney.data.ingest import ingest
+from kidney.data.readers.class_folders import read
 from kidney.data.sources import fetch
 
 CLASSES = {"normal": "Normal", "cyst": "Cyst", "tumor": "Tumor", "stone": "Stone"}
@@ -33,14 +34,16 @@ def write_tree(folder: Path, scans: int = 4, slices: int = 3) -> Path:
     return folder
 
 
-def take(folder: Path, source: Path, ignore: Sequence[str] = ()) -> pd.DataFrame:
-    """Ingest `source` into `folder`."""
+def take(folder: Path, source: Path, **settings: Any) -> pd.DataFrame:
+    """Ingest `source` into `folder`; settings are of the reader, but for `corrections`."""
+    corrections = settings.pop("corrections", None)
     return ingest(
         folder,
         fetch=partial(fetch, source=str(source)),
+        read=partial(read, classes=CLASSES, **settings),
         origin=source.name,
-        classes=CLASSES,
-        ignore=ignore,
+        classes=list(CLASSES),
+        corrections=corrections,
     )
 
 
@@ -53,6 +56,11 @@ def manifest_of(scans: dict[str, list[int]]) -> pd.DataFrame:
         for index in range(size)
     ]
     slices = pd.DataFrame(rows, columns=["path", "label", "scan"])
+    slices["frame"] = 0
+    slices["patient"] = slices["scan"]
+    slices["phase"], slices["view"], slices["estimated"] = "plain", "axial", ""
+    slices["enhancement"], slices["soft_grey"], slices["body_share"] = 100.0, 90.0, 0.5
+    slices["window"], slices["pixel_mm"], slices["slice_mm"] = "", 0.7, 5.0
     slices["width"], slices["height"] = 64, 48
     slices["sha256"] = [f"{row:064x}" for row in range(len(slices))]
     slices["origin"] = "made"

@@ -6,14 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
-from kidney.data.cache import open_cache, write_cache
+from kidney.data.cache import Decoded, open_cache, open_thumbnails, write_cache
 from kidney.data.manifest import read_manifest
 from kidney.errors import DataError
+from kidney.imaging.appearance import thumbnail
 from kidney.imaging.pictures import decode_picture
 from tests.data.slices import content, scan, take
+
+
+def decoded(seed: int) -> Decoded:
+    row = {"path": "a.png", "frame": 0, "window": "", "sha256": f"{seed:064x}"}
+    return row, scan(seed)[0], thumbnail(scan(seed)[0])
 
 
 def test_every_slice_is_the_decoded_file(source: Path, tmp_path: Path) -> None:
@@ -50,6 +55,22 @@ def test_a_missing_cache_is_made_again(data: Path) -> None:
     assert content(data) == before
 
 
+def test_thumbnails_are_those_of_the_slices(data: Path) -> None:
+    slices = read_manifest(data)
+    cache, thumbnails = open_cache(data, slices), open_thumbnails(data, slices)
+    assert thumbnails.shape == (48, 96, 96)
+    for row in range(48):
+        np.testing.assert_array_equal(thumbnails[row], thumbnail(cache[row]))
+
+
+def test_missing_thumbnails_are_made_again(data: Path) -> None:
+    before = content(data)
+    (path,) = data.glob("thumbnails-*.u8")
+    path.unlink()
+    open_thumbnails(data, read_manifest(data))
+    assert content(data) == before
+
+
 @pytest.mark.parametrize("change", ["changed", "gone"])
 def test_a_cache_is_not_made_of_other_files(data: Path, change: str) -> None:
     (path,) = data.glob("slices-*.u8")
@@ -75,8 +96,8 @@ def test_the_same_slices_in_another_order_are_another_cache(data: Path) -> None:
 def test_a_cache_that_is_cut_off_leaves_the_old_one_and_nothing_half_written(data: Path) -> None:
     before = content(data)
 
-    def cut_off() -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        yield "a" * 64, scan(1)[0]
+    def cut_off() -> Iterator[Decoded]:
+        yield decoded(1)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -85,8 +106,8 @@ def test_a_cache_that_is_cut_off_leaves_the_old_one_and_nothing_half_written(dat
 
 
 def test_a_cut_off_first_cache_leaves_nothing(tmp_path: Path) -> None:
-    def cut_off() -> Iterator[tuple[str, NDArray[np.uint8]]]:
-        yield "a" * 64, scan(1)[0]
+    def cut_off() -> Iterator[Decoded]:
+        yield decoded(1)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -96,6 +117,8 @@ def test_a_cut_off_first_cache_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_new_cache_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     for seed in (1, 2):
-        write_cache(tmp_path, [(f"{seed:064x}", scan(seed)[0])])
-    (path,) = tmp_path.iterdir()
-    assert path.read_bytes() == scan(2)[0].tobytes()
+        write_cache(tmp_path, [decoded(seed)])
+    (slices,), (thumbnails,) = tmp_path.glob("slices-*"), tmp_path.glob("thumbnails-*")
+    assert slices.read_bytes() == scan(2)[0].tobytes()
+    assert thumbnails.read_bytes() == thumbnail(scan(2)[0]).tobytes()
+    assert len(list(tmp_path.iterdir())) == 2

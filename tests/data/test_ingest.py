@@ -64,7 +64,7 @@ def test_a_new_source_replaces_the_old_one(data: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Cyst/Cyst- (99).jpg", "content is neither"),
+        ("Cyst/Cyst- (99).jpg", "content is none of them"),
         ("Cyst/empty- (1).jpg", "is empty"),
         ("Cyst/short- (1).png", "cannot be decoded"),
         ("Cyst/tiny.png", "at least 32 pixels"),
@@ -158,7 +158,7 @@ def test_a_cut_off_download_leaves_an_earlier_ingest_as_it_was(data: Path) -> No
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ingest(data, fetch=cut_off, origin="cut off", classes=CLASSES)
+        ingest(data, fetch=cut_off, read=list, origin="cut off", classes=list(CLASSES))
     assert content(data) == before
 
 

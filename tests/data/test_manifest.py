@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kidney.data.manifest import (
     COLUMNS,
@@ -29,14 +32,38 @@ def test_a_manifest_reads_back_as_it_was_written(tmp_path: Path, slices: pd.Data
     # What looks like a number or like nothing is a name all the same.
     slices["origin"], slices.loc[0, "scan"], slices.loc[0, "label"] = "007", "0012", "None"
     slices.loc[1, "path"] = 'a, "b" (1).png'
-    write_manifest(tmp_path, slices, NONE)
+    write_manifest(tmp_path, slices, NONE, NONE)
     pd.testing.assert_frame_equal(read_manifest(tmp_path), slices[COLUMNS])
     assert fingerprint(read_manifest(tmp_path)) == fingerprint(slices)
 
 
+NAMES = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data(), sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_whatever_slices_are_called_they_read_back(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, sizes: list[int]
+) -> None:
+    slices = manifest_of({"cyst": sizes})
+    for column in ("label", "scan", "patient", "phase", "view", "origin"):
+        slices[column] = data.draw(NAMES)
+    paths = data.draw(st.lists(NAMES, min_size=len(slices), max_size=len(slices), unique=True))
+    slices["path"], slices["window"] = paths, data.draw(st.sampled_from(["", "400/40"]))
+    slices["pixel_mm"] = data.draw(st.sampled_from([0.7, np.nan]))
+    folder = tmp_path_factory.mktemp("names")
+    write_manifest(folder, slices, NONE, NONE)
+    again = read_manifest(folder)
+    pd.testing.assert_frame_equal(again[COLUMNS], slices[COLUMNS])
+    assert fingerprint(again) == fingerprint(slices)
+
+
 def test_the_refused_files_read_back(tmp_path: Path, slices: pd.DataFrame) -> None:
-    rejected = pd.DataFrame([("Cyst/a, b.png", 'says "no"')], columns=REJECTED_COLUMNS)
-    write_manifest(tmp_path, slices, rejected)
+    rejected = pd.DataFrame(
+        [("Cyst/a, b.png", 'says "no"', ""), ("scout", "a localizer", "yes")],
+        columns=REJECTED_COLUMNS,
+    )
+    write_manifest(tmp_path, slices, rejected, NONE)
     pd.testing.assert_frame_equal(read_rejected(tmp_path), rejected)
 
 
@@ -65,7 +92,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, data: bytes) -> None
     ("spoil", "problem"),
     [
         (lambda slices: slices[:0], "is empty"),
-        (lambda slices: pd.concat([slices, slices[:1]]), "names a path twice"),
+        (lambda slices: pd.concat([slices, slices[:1]]), "names a slice twice"),
         (lambda slices: slices.assign(label=[None, *slices["label"][1:]]), "empty cells"),
         (lambda slices: slices.assign(width="wide"), "cannot be read"),
     ],
