@@ -76,6 +76,7 @@ class KidneyDataModule(pl.LightningDataModule):
         classes: class names in the order of the model's outputs.
         split: name of the split file.
         fold: the fold that is the test part; 0 is the holdout.
+        validation_fold: the fold that is the validation part; None is the one after `fold`.
         resize: see SliceDataset.
         batch_size: slices a step.
         workers: loader processes.
@@ -89,6 +90,7 @@ class KidneyDataModule(pl.LightningDataModule):
         classes: Sequence[str],
         split: str,
         fold: int,
+        validation_fold: int | None,
         resize: Callable[[Tensor], Tensor],
         batch_size: int,
         workers: int,
@@ -96,7 +98,8 @@ class KidneyDataModule(pl.LightningDataModule):
         features: NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
-        self.folder, self.classes, self.split, self.fold = folder, list(classes), split, fold
+        self.folder, self.classes = folder, list(classes)
+        self.split, self.fold, self.validation_fold = split, fold, validation_fold
         self.resize, self.batch_size = resize, batch_size
         self.workers, self.seed, self.features = workers, seed, features
 
@@ -114,7 +117,7 @@ class KidneyDataModule(pl.LightningDataModule):
                 "Ingest again with data.classes that name every label.",
             )
         split = read_split(self.folder, self.split, self.slices)
-        self.parts = parts_of(self.slices, split, self.fold)
+        self.parts = parts_of(self.slices, split, self.fold, self.validation_fold)
         self.cache = open_cache(self.folder, self.slices)
         self.labels = self.slices["label"].map(self.classes.index).to_numpy(np.int64)
 

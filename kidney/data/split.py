@@ -1,8 +1,10 @@
-"""Who is trained on and who is tested on: decided once, by scan, and written to a file.
+"""Who is trained on and who is tested on: decided once, by patient, and written to a file.
 
-A split deals all scans into k folds. Fold f as test means: fold f is the test part, fold f + 1
-(mod k) the validation part, the rest the training part. The holdout is fold 0. The split called
-`leaky` deals slices instead of scans: it exists to show how far such figures lie.
+A split deals all patients, each with all scans, into k folds; where nobody knows the patients, the
+scans. Fold f as test means: fold f is the test part, the validation fold (f + 1 mod k unless
+another is named) the validation part, the rest the training part. The holdout is fold 0. All
+validation folds in turn under one test fold make the nested cross-validation of a sweep. The split
+called `leaky` deals slices instead: it exists to show how far such figures lie.
 """
 
 import hashlib
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kidney.data.manifest import fingerprint
+from kidney.data.manifest import fingerprint, slice_names
 from kidney.errors import ConfigError, DataError
 from kidney.files import write_text
 
@@ -22,58 +24,83 @@ LEAKY = "leaky"
 
 
 def deal(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> dict[str, int]:
-    """Deal scans (or, to show the leak, slices) into folds, each class on its own.
+    """Deal patients (or, to show the leak, slices) into folds, each class on its own.
+
+    A patient with several labels is dealt with the one that the fewest patients have. Within a
+    class, patients of one contrast phase and view are dealt one after the other, so that no fold
+    gets all coronal or all enhanced scans of a class.
 
     Args:
         slices: the manifest.
         folds: how many, at least 3, since a part needs a fold each for test and validation.
         seed: of the shuffle.
-        by_scan: deal scans; False deals paths.
+        by_scan: deal patients; False deals slices.
 
     Returns:
-        Scan (or path) -> fold. Within a class the number of scans differs by at most one between
-        folds. A scan with slices of several classes is dealt with its most frequent class.
+        Patient (or slice name) -> fold. Within a class, and within a phase and view of a class, the
+        number of patients differs by at most one between folds.
 
     Raises:
         ConfigError: fewer than 3 folds.
-        DataError: a class has fewer scans than there are folds.
+        DataError: a class has fewer patients than there are folds.
     """
     if folds < 3:
         raise ConfigError(
             f"Expected split.folds to be at least 3, but got {folds}.",
             "Use 3 or more folds: one is for test, one for validation, the rest for training.",
         )
-    unit = "scan" if by_scan else "path"
-    label_of = slices.groupby(unit)["label"].agg(lambda labels: labels.mode().iloc[0])
+    units = _units(slices, by_scan)
     generator = np.random.default_rng(seed)
     fold_of: dict[str, int] = {}
-    for label in sorted(slices["label"].unique()):
-        names = sorted(label_of.index[label_of == label])
-        if len(names) < folds:
+    for label, of_class in units.groupby("label", sort=True):
+        if len(of_class) < folds:
+            unit, fewer = "patients" if by_scan else "slices", len(of_class)
             raise DataError(
-                f"Expected split.folds to be at most the number of {unit}s of {label}, "
-                f"{len(names)}, but got {folds}.",
+                f"Expected split.folds to be at most the number of {unit} of {label}, "
+                f"{fewer}, but got {folds}.",
                 f"Add scans of {label}"
-                + (f", or use fewer folds: split.folds={len(names)}." if len(names) > 2 else "."),
+                + (f", or use fewer folds: split.folds={fewer}." if fewer > 2 else "."),
             )
-        order = generator.permutation(len(names))
+        shuffled = of_class.iloc[generator.permutation(len(of_class))]
+        ordered = shuffled.sort_values("stratum", kind="stable")
         start = int(generator.integers(folds))  # else the first folds get every surplus scan
-        fold_of |= {names[i]: int((start + k) % folds) for k, i in enumerate(order)}
+        fold_of |= {name: (start + place) % folds for place, name in enumerate(ordered.index)}
     return fold_of
 
 
-def write_split(folder: Path, name: str, slices: pd.DataFrame, folds: int, seed: int) -> Path:
-    """Deal the manifest and write splits/NAME.json below `folder`; returns its path."""
+def _units(slices: pd.DataFrame, by_scan: bool) -> pd.DataFrame:
+    """Return one row a patient or slice, in the order of names: its label and its stratum."""
+    name = slices["patient"] if by_scan else slice_names(slices)
+    table = pd.DataFrame(
+        {
+            "name": name,
+            "label": slices["label"],
+            "stratum": slices["phase"] + " " + slices["view"],
+        }
+    )
+    rarity = table.drop_duplicates(["name", "label"])["label"].value_counts()
+    table["order"] = table["label"].map(rarity)
+    table = table.sort_values(["name", "order", "label", "stratum"], kind="stable")
+    return table.drop_duplicates("name").set_index("name")[["label", "stratum"]]
+
+
+def dealt(name: str, slices: pd.DataFrame, folds: int, seed: int) -> dict[str, Any]:
+    """Deal the manifest and return what the split file will hold."""
     by_scan = name != LEAKY
-    content = {
+    return {
         "name": name,
-        "unit": "scan" if by_scan else "path",
+        "unit": "patient" if by_scan else "slice",
         "folds": folds,
         "seed": seed,
         "data": fingerprint(slices),
         "fold_of": deal(slices, folds, seed, by_scan),
     }
+
+
+def write_split(folder: Path, name: str, slices: pd.DataFrame, folds: int, seed: int) -> Path:
+    """Deal the manifest and write splits/NAME.json below `folder`; returns its path."""
     path = split_path(folder, name)
+    content = dealt(name, slices, folds, seed)
     write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
     return path
 
@@ -96,9 +123,9 @@ def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
         raise DataError(f"Expected a split at {path}, but there is none.", remedy)
     try:
         split: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        made_for, units, known = split["data"], slices[split["unit"]], range(split["folds"])
-        dealt = {unit for unit, fold in split["fold_of"].items() if fold in known}
-        left_out, called = set(units) - dealt, split["name"]
+        made_for, units, known = split["data"], _unit_of(slices, split), range(split["folds"])
+        in_a_fold = {unit for unit, fold in split["fold_of"].items() if fold in known}
+        left_out, called = set(units) - in_a_fold, split["name"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a readable split: {error!r}.", remedy) from error
     if called != name:  # else a copy of leaky.json would pass as any other split
@@ -118,40 +145,67 @@ def split_fingerprint(split: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def parts_of(slices: pd.DataFrame, split: dict[str, Any], fold: int) -> pd.Series:
+def parts_of(
+    slices: pd.DataFrame, split: dict[str, Any], fold: int, validation_fold: int | None = None
+) -> pd.Series:
     """Return "train", "val" or "test" for each slice when `fold` is tested.
 
+    Args:
+        slices: the manifest.
+        split: as `read_split` gives it.
+        fold: the test part.
+        validation_fold: the validation part; None takes the fold after the test part.
+
     Raises:
-        ConfigError: there is no such fold.
-        DataError: slices of one scan lie in different parts, and the split is not `leaky`; or a
+        ConfigError: there is no such fold, or one fold is to be both parts.
+        DataError: slices of one patient lie in different parts, and the split is not `leaky`; or a
             part is empty.
     """
     folds = split["folds"]
-    if not 0 <= fold < folds:
+    for name, number in (("fold", fold), ("validation_fold", validation_fold)):
+        if number is not None and not 0 <= number < folds:
+            raise ConfigError(
+                f"Expected split.{name} to be 0 to {folds - 1}, but got {number}.",
+                "Choose one of the folds of the split file, or write one with more folds.",
+            )
+    if fold == validation_fold:
         raise ConfigError(
-            f"Expected split.fold to be 0 to {folds - 1}, but got {fold}.",
-            "Choose one of the folds of the split file, or write one with more folds.",
+            f"Expected another fold for validation than for test, but both are {fold}.",
+            "Choose another split.validation_fold, or null for the fold after the test fold.",
         )
-    fold_of = slices[split["unit"]].map(split["fold_of"])
-    parts = pd.Series("train", index=slices.index)
-    parts[fold_of == (fold + 1) % folds] = "val"
-    parts[fold_of == fold] = "test"
+    parts = parts_in(slices, split, fold, validation_fold)
     if empty := sorted(set(PARTS) - set(parts)):
         raise DataError(
             f"The split {split['name']!r} leaves nothing for {' and '.join(empty)}.",
             "Write the split again with python scripts/split.py.",
         )
-    crossing = scans_that_cross(slices, parts)
+    crossing = patients_that_cross(slices, parts)
     if crossing and split["name"] != LEAKY:
         raise DataError(
-            f"The split {split['name']!r} leaks: {len(crossing)} scans lie in more than one part, "
-            f"for example {crossing[:3]}.",
+            f"The split {split['name']!r} leaks: {len(crossing)} patients lie in more than one "
+            f"part, for example {crossing[:3]}.",
             "Write the split again with python scripts/split.py; never edit it by slices.",
         )
     return parts
 
 
-def scans_that_cross(slices: pd.DataFrame, parts: pd.Series) -> list[str]:
-    """Name the scans whose slices lie in more than one part."""
-    count = parts.groupby(slices["scan"]).nunique()
+def parts_in(
+    slices: pd.DataFrame, split: dict[str, Any], fold: int, validation_fold: int | None = None
+) -> pd.Series:
+    """Return what `parts_of` returns, without its checks: for a look at any split file."""
+    validation = (fold + 1) % split["folds"] if validation_fold is None else validation_fold
+    fold_of = _unit_of(slices, split).map(split["fold_of"])
+    parts = pd.Series("train", index=slices.index)
+    parts[fold_of == validation] = "val"
+    parts[fold_of == fold] = "test"
+    return parts
+
+
+def _unit_of(slices: pd.DataFrame, split: dict[str, Any]) -> pd.Series:
+    return slice_names(slices) if split["unit"] == "slice" else slices[split["unit"]]
+
+
+def patients_that_cross(slices: pd.DataFrame, parts: pd.Series) -> list[str]:
+    """Name the patients whose slices lie in more than one part."""
+    count = parts.groupby(slices["patient"]).nunique()
     return sorted(count.index[count > 1])

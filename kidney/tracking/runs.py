@@ -132,7 +132,7 @@ def log_parameters(tracking: Tracking, run_id: str, parameters: Mapping[str, obj
             client.log_param(run_id, name, str(value)[:500])
 
 
-def best_run(tracking: Tracking, data: str, split: str, fold: int) -> Run:
+def best_run(tracking: Tracking, data: str, split: str, fold: str, validation_fold: str) -> Run:
     """Find the finished run with the best validation macro AUROC. Test figures play no part.
 
     Args:
@@ -140,6 +140,7 @@ def best_run(tracking: Tracking, data: str, split: str, fold: int) -> Run:
         data: fingerprint of the manifest.
         split: fingerprint of the split.
         fold: the test fold.
+        validation_fold: the validation fold as the run's tag has it.
 
     Raises:
         ArtifactError: there is none for this data and split.
@@ -147,7 +148,8 @@ def best_run(tracking: Tracking, data: str, split: str, fold: int) -> Run:
     found = tracking.client().search_runs(
         [tracking.experiment_id()],
         f"attributes.status = 'FINISHED' and tags.data = '{data}' and tags.split = '{split}' "
-        f"and tags.fold = '{fold}' and metrics.{SELECTION_METRIC} >= 0",
+        f"and tags.fold = '{fold}' and tags.validation_fold = '{validation_fold}' "
+        f"and metrics.{SELECTION_METRIC} >= 0",
         order_by=[f"metrics.{SELECTION_METRIC} DESC", "attributes.start_time DESC"],
         max_results=1,
     )

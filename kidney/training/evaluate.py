@@ -46,6 +46,7 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
         classes=settings["classes"],
         split=lineage["split"]["name"],
         fold=lineage["split"]["fold"],
+        validation_fold=lineage["split"]["validation_fold"],
         resize=partial(resize, size=settings["image_size"]),
         batch_size=cfg.batch_size,
         workers=cfg.workers,

@@ -36,8 +36,9 @@ def choose_checkpoint(cfg: DictConfig) -> Chosen:
     else:
         slices = read_manifest(data_folder(cfg))
         split = read_split(data_folder(cfg), cfg.split.name, slices)
+        fold, validation_fold = str(cfg.split.fold), str(cfg.split.validation_fold)
         found = best_run(
-            tracking, fingerprint(slices), split_fingerprint(split), int(cfg.split.fold)
+            tracking, fingerprint(slices), split_fingerprint(split), fold, validation_fold
         )
         run_id = found.info.run_id
         reason = (

@@ -36,8 +36,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def module(folder: Path, **changes: Any) -> KidneyDataModule:
     arguments = {
-        "classes": list(CLASSES), "split": "by_scan", "fold": 0, "resize": resize, "batch_size": 5,
-        "workers": 0, "seed": 0,
+        "classes": list(CLASSES), "split": "by_scan", "fold": 0, "validation_fold": None,
+        "resize": resize, "batch_size": 5, "workers": 0, "seed": 0,
     }  # fmt: skip
     made = KidneyDataModule(folder, **(arguments | changes))
     made.setup()
@@ -162,7 +162,7 @@ def test_a_split_that_was_edited_by_slices_is_refused(data: Path) -> None:
     moved = slices["path"][0]
     split["fold_of"][moved] = (split["fold_of"][moved] + 1) % 4
     path.write_text(json.dumps(split))
-    with pytest.raises(DataError, match="leaks: 1 scans") as caught:
+    with pytest.raises(DataError, match="leaks: 1 patients") as caught:
         # One of the folds keeps both in the training part; the test part of this one cuts them.
         module(data, fold=fold_of_scan[slices["scan"][0]])
     assert slices["scan"][0] in caught.value.problem

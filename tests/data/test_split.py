@@ -14,8 +14,8 @@ from kidney.data.split import (
     PARTS,
     deal,
     parts_of,
+    patients_that_cross,
     read_split,
-    scans_that_cross,
     split_fingerprint,
     split_path,
     write_split,
@@ -32,7 +32,7 @@ SLICES = manifest_of({"cyst": [3] * 7, "stone": [1, 2, 3, 4, 5]})
 
 
 def split_of(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool = True) -> dict[str, Any]:
-    unit, name = ("scan", "by_scan") if by_scan else ("path", "leaky")
+    unit, name = ("patient", "by_scan") if by_scan else ("slice", "leaky")
     fold_of = deal(slices, folds, seed, by_scan)
     return {"name": name, "unit": unit, "folds": folds, "fold_of": fold_of}
 
@@ -47,7 +47,7 @@ def test_no_scan_crosses_the_parts_and_every_slice_has_one(
         parts = parts_of(slices, split, fold)
         assert parts.index.equals(slices.index)
         assert set(parts) == set(PARTS)
-        assert (parts.groupby(slices["scan"]).nunique() == 1).all()
+        assert (parts.groupby(slices["patient"]).nunique() == 1).all()
 
 
 @settings(max_examples=25, deadline=None)
@@ -74,6 +74,41 @@ def test_the_scans_of_each_class_are_dealt_evenly(
 
 
 @settings(max_examples=25, deadline=None)
+@given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS, data=st.data())
+def test_the_phases_and_views_of_each_class_are_dealt_evenly(
+    slices: pd.DataFrame, folds: int, seed: int, data: st.DataObject
+) -> None:
+    scans = slices.drop_duplicates("scan").reset_index(drop=True)
+    size = len(scans)
+    for column, values in (("phase", ["enhanced", "plain"]), ("view", ["axial", "coronal"])):
+        drawn = data.draw(st.lists(st.sampled_from(values), min_size=size, max_size=size))
+        slices[column] = slices["scan"].map(dict(zip(scans["scan"], drawn, strict=True)))
+    fold_of = deal(slices, folds, seed, by_scan=True)
+    for _, alike in slices.drop_duplicates("scan").groupby(["label", "phase", "view"]):
+        counts = alike["scan"].map(fold_of).value_counts().reindex(range(folds), fill_value=0)
+        assert counts.max() - counts.min() <= 1
+
+
+def test_all_scans_of_a_patient_lie_in_one_part() -> None:
+    slices = SLICES.copy()
+    slices["patient"] = slices["scan"].replace(
+        {"cyst-0100": "cyst-0000", "stone-0100": "cyst-0000"}
+    )
+    for seed in range(5):
+        parts = parts_of(slices, split_of(slices, 4, seed), 0)
+        assert parts[slices["patient"] == "cyst-0000"].nunique() == 1
+
+
+def test_a_patient_with_several_labels_counts_for_the_rarest() -> None:
+    # Every patient has normal slices, as in sets that label slices; three have cysts.
+    slices = manifest_of({"normal": [2] * 9, "cyst": [1] * 3})
+    numbers = slices["scan"].str[-4:]
+    slices["patient"] = "p" + numbers
+    fold_of = deal(slices, 3, 0, by_scan=True)
+    assert sorted(fold_of[f"p{number:04d}"] for number in (0, 100, 200)) == [0, 1, 2]
+
+
+@settings(max_examples=25, deadline=None)
 @given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS)
 def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_rows(
     slices: pd.DataFrame, folds: int, seed: int
@@ -97,12 +132,12 @@ def test_a_scan_of_two_classes_is_dealt_once() -> None:
     slices.loc[0, "label"] = "stone"  # one slice of a scan of three cyst slices
     for fold in range(5):
         parts = parts_of(slices, split_of(slices, 5, 0), fold)
-        assert not scans_that_cross(slices, parts)
+        assert not patients_that_cross(slices, parts)
 
 
 def test_the_leaky_split_deals_slices() -> None:
     parts = parts_of(SLICES, split_of(SLICES, 5, 0, by_scan=False), 0)
-    assert scans_that_cross(SLICES, parts)
+    assert patients_that_cross(SLICES, parts)
 
 
 @pytest.mark.parametrize("folds", [-1, 0, 1, 2])
@@ -125,6 +160,26 @@ def test_fewer_scans_than_folds_are_refused(scans: int, remedy: str) -> None:
 def test_a_fold_that_is_not_there_is_refused(fold: int) -> None:
     with pytest.raises(ConfigError, match=r"split\.fold to be 0 to 4"):
         parts_of(SLICES, split_of(SLICES, 5, 0), fold)
+
+
+def test_one_test_fold_has_all_others_for_validation_in_turn() -> None:
+    split = split_of(SLICES, 5, 0)
+    test = parts_of(SLICES, split, 0) == "test"
+    validated = pd.Series(0, index=SLICES.index)
+    for validation_fold in range(1, 5):
+        parts = parts_of(SLICES, split, 0, validation_fold)
+        assert ((parts == "test") == test).all()
+        validated += parts == "val"
+    assert (validated[~test] == 1).all()
+    assert (parts_of(SLICES, split, 0, 1) == parts_of(SLICES, split, 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("validation_fold", "says"), [(5, r"validation_fold to be 0 to 4"), (0, "both are 0")]
+)
+def test_a_validation_fold_that_cannot_be_is_refused(validation_fold: int, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parts_of(SLICES, split_of(SLICES, 5, 0), 0, validation_fold)
 
 
 @pytest.mark.parametrize("name", ["by_scan", "leaky"])

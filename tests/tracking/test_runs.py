@@ -40,10 +40,12 @@ def trained(tracking: Tracking) -> Callable[..., str]:
         data: str = "data-1",
         split: str = "split-1",
         fold: int = 0,
+        validation_fold: str = "None",
         status: str | None = "FINISHED",
         **other: float,
     ) -> str:
         tags = {"data": data, "split": split, "fold": str(fold)}
+        tags["validation_fold"] = validation_fold
         run_id = start_run(tracking, "a run", tags)
         log_result(tracking, run_id, {SELECTION_METRIC: validation, **other}, [])
         if status:
@@ -54,7 +56,7 @@ def trained(tracking: Tracking) -> Callable[..., str]:
 
 
 def best(tracking: Tracking, data: str = "data-1", split: str = "split-1", fold: int = 0) -> str:
-    return best_run(tracking, data, split, fold).info.run_id
+    return best_run(tracking, data, split, str(fold), "None").info.run_id
 
 
 def test_the_best_run_is_that_with_the_best_validation_figure(
