@@ -1,14 +1,14 @@
 """Reports for people: one self-contained HTML file with tables and embedded pictures."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1b2733; --soft: #5b6b7a; --line: #d9e0e6; --paper: #fff;
-  --ok: #1d7a4c; --warn: #96660a; --fail: #b3261e; }
+  --ok: #1d7a4c; --warn: #96660a; --fail: #b3261e; --dot: #2563a8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6ecf1; --soft: #9fb0bf; --line: #33414d;
-  --paper: #141b21; --ok: #5fcf98; --warn: #e8b75a; --fail: #ff8a80; } }
+  --paper: #141b21; --dot: #7db8f0; --ok: #5fcf98; --warn: #e8b75a; --fail: #ff8a80; } }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
@@ -20,6 +20,14 @@ th, td { text-align: left; padding: .35rem 1.2rem .35rem 0; border-bottom: 1px s
 .ok, .warn, .fail { font-weight: 600 }
 figure { margin: 1rem 0; } figcaption { color: var(--soft); font-size: .9rem }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 6px }
+h3 { font-size: 1rem; margin: 1.2rem 0 .2rem }
+article { border-left: 4px solid var(--line); padding: .1rem 1rem; margin: .8rem 0 }
+article h3, article p, article ul { margin: .3rem 0 } article li { overflow-wrap: anywhere }
+.note-ok { border-color: var(--ok) } .note-warn { border-color: var(--warn) }
+.note-fail { border-color: var(--fail) }
+svg { width: 100%; max-width: 44rem; height: auto; font-size: 13px }
+svg text { fill: var(--ink) } svg .soft { fill: var(--soft) } svg line { stroke: var(--line) }
+svg circle { fill: var(--dot); fill-opacity: .55 }
 """
 
 
@@ -51,6 +59,48 @@ def _cell(value: object) -> str:
     text = escape(str(value))
     return (
         f'<td class="{text}">{text}</td>' if text in ("ok", "warn", "fail") else f"<td>{text}</td>"
+    )
+
+
+def note(level: str, title: str, text: str, remedy: str, examples: Sequence[str]) -> str:
+    """Return one finding as HTML; `level` is ok, warn or fail, all else plain text."""
+    lines = [f'<h3><span class="{level}">{level}</span> {escape(title)}</h3><p>{escape(text)}</p>']
+    if remedy:
+        lines.append(f"<p><b>What to do:</b> {escape(remedy)}</p>")
+    if examples:
+        listed = "".join(f"<li>{escape(example)}</li>" for example in examples)
+        lines.append(f"<ul>{listed}</ul>")
+    return f'<article class="note-{level}">{"".join(lines)}</article>'
+
+
+def strips(groups: Mapping[str, Sequence[float]]) -> str:
+    """Return a chart with a row of dots a group, one dot a value, all on one scale.
+
+    Args:
+        groups: name -> values; no value is NaN.
+    """
+    values = [value for group in groups.values() for value in group]
+    low, high = min(values), max(values)
+    span = (high - low) or 1.0
+    left, width, row = 90, 600, 26
+    shapes = []
+    for number, (name, group) in enumerate(groups.items()):
+        y = row * number + row // 2
+        shapes.append(f'<text x="0" y="{y + 5}">{escape(name)}</text>')
+        shapes.append(f'<line x1="{left}" x2="{left + width}" y1="{y}" y2="{y}"/>')
+        shapes += [
+            f'<circle cx="{left + width * (value - low) / span:.0f}" cy="{y}" r="5"/>'
+            for value in group
+        ]
+    foot = row * len(groups) + 14
+    shapes.append(f'<text class="soft" x="{left}" y="{foot}">{low:.3g}</text>')
+    shapes.append(
+        f'<text class="soft" x="{left + width}" y="{foot}" text-anchor="end">{high:.3g}</text>'
+    )
+    told = "; ".join(f"{name}: {len(group)} values" for name, group in groups.items())
+    return (
+        f'<svg role="img" aria-label="{escape(told, quote=True)}" '
+        f'viewBox="0 0 {left + width + 10} {foot + 4}">{"".join(shapes)}</svg>'
     )
 
 

@@ -13,8 +13,9 @@ def main(cfg: DictConfig) -> None:
     failed = validate_stage(cfg)
     report = data_folder(cfg) / "validation.html"
     if failed:
-        raise DataError("The data fail validation:\n  " + "\n  ".join(failed), f"Read {report}.")
-    print(f"The data pass validation: {report}")
+        lines = [f"{f['check']}: {f['says']} {f['remedy']}" for f in failed]
+        raise DataError("The data fail validation:\n  " + "\n  ".join(lines), f"Read {report}.")
+    print(f"The data and the split {cfg.split.name!r} pass validation: {report}")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,28 @@
 """The stations before training, wired from the configuration; no torch is needed for them."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from kidney.data.cache import open_cache
+from kidney.data.cache import open_thumbnails
 from kidney.data.ingest import ingest
-from kidney.data.manifest import fingerprint, read_manifest, read_rejected
-from kidney.data.split import read_split, split_path, write_split
-from kidney.data.validate import contact_sheet, findings, report_page, summary
+from kidney.data.likeness import coordinates
+from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, read_rejected
+from kidney.data.split import LEAKY, dealt, parts_in, read_split, split_path, write_split
+from kidney.data.validation.checks import Finding, findings, split_findings, summary
+from kidney.data.validation.confounders import confounders
+from kidney.data.validation.leakage import SAME_PICTURE, across_labels, measure_leakage
+from kidney.data.validation.report import report_page
 from kidney.errors import DataError
 from kidney.files import write_text
+from kidney.urls import without_secrets
 
 
 def data_folder(cfg: DictConfig) -> Path:
@@ -27,30 +35,74 @@ def ingest_stage(cfg: DictConfig) -> pd.DataFrame:
     return ingest(
         data_folder(cfg),
         fetch=instantiate(cfg.data.fetch, _partial_=True),
+        read=instantiate(cfg.data.read, _partial_=True, _convert_="all"),
         origin=_origin(cfg),
-        classes=OmegaConf.to_container(cfg.data.classes),  # type: ignore[arg-type]
-        ignore=list(cfg.data.ignore),
+        classes=list(cfg.data.classes),
+        corrections=cfg.data.corrections,
     )
 
 
-def validate_stage(cfg: DictConfig) -> list[str]:
-    """Write validation.html and validation.json; return what failed, a line each."""
-    folder = data_folder(cfg)
+def validate_stage(cfg: DictConfig) -> list[Finding]:
+    """Check the manifest and the chosen split; write validation.html and validation.json.
+
+    A split that is not written yet is checked as it would be dealt.
+
+    Returns:
+        What failed.
+    """
+    folder, asked = data_folder(cfg), cfg.split
     slices = read_manifest(folder)
+    thumbnails = open_thumbnails(folder, slices)
+    places = coordinates(thumbnails)
+    split = _split_to_check(cfg, slices)
+    with ThreadPoolExecutor() as pool:
+        leaking = pool.submit(measure_leakage, slices, thumbnails, places, split) if split else None
+        seeking = pool.submit(across_labels, slices, thumbnails, places, above=SAME_PICTURE)
+        biases = confounders(slices)
+        twins = seeking.result()
+        leakage = leaking.result() if leaking else None
     found = findings(
-        slices, read_rejected(folder), list(cfg.data.classes), cfg.validation, cfg.split.folds
-    )
+        slices, read_rejected(folder), twins, biases, list(cfg.data.classes), cfg.validation,
+        asked.folds,
+    )  # fmt: skip
+    parts = None
+    if split and leakage:
+        parts = parts_in(slices, split, asked.fold, asked.validation_fold)
+        found += split_findings(slices, asked.name, leakage, cfg.validation)
     counts = summary(slices)
-    cache = open_cache(folder, slices)
-    pictures = {
-        label: contact_sheet(cache, slices, label)
-        for label in cfg.data.classes
-        if label in counts["classes"]
+    report = {
+        "data": fingerprint(slices),
+        "summary": counts,
+        "findings": found,
+        "confounders": [asdict(bias) for bias in biases],
+        "leakage": asdict(leakage) if leakage else None,
     }
-    report = {"summary": counts, "findings": found, "data": fingerprint(slices)}
-    write_text(folder / "validation.html", report_page(cfg.data.name, counts, found, pictures))
-    write_text(folder / "validation.json", json.dumps(report, indent=1) + "\n")
-    return [f"{f['check']}: {f['says']} {f['remedy']}" for f in found if f["level"] == "fail"]
+    html = report_page(
+        cfg.data.name,
+        slices,
+        thumbnails,
+        counts,
+        found,
+        biases,
+        leakage,
+        twins,
+        parts,
+        read_boundaries(folder),
+    )
+    write_text(folder / "validation.html", html)
+    write_text(
+        folder / "validation.json", json.dumps(report | {"findings": found}, indent=1) + "\n"
+    )
+    return [finding for finding in found if finding["level"] == "fail"]
+
+
+def _split_to_check(cfg: DictConfig, slices: pd.DataFrame) -> dict[str, Any] | None:
+    folder, split = data_folder(cfg), cfg.split
+    with suppress(DataError):  # none yet, or of an earlier manifest: it will be dealt again
+        return read_split(folder, split.name, slices)
+    with suppress(DataError):  # too few patients of a class: a finding of its own says so
+        return dealt(split.name, slices, split.folds, split.seed)
+    return None
 
 
 def split_stage(cfg: DictConfig) -> Path:
@@ -68,7 +120,7 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     folder = data_folder(cfg)
     if not (folder / "manifest.csv").is_file():
-        print(f"No data in {folder} yet: ingesting {cfg.data.source}", flush=True)
+        print(f"No data in {folder} yet: ingesting {_origin(cfg)}", flush=True)
         ingest_stage(cfg)
     slices = read_manifest(folder)
     origin = str(slices["origin"].iloc[0])
@@ -78,9 +130,13 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
             "Replace it (python scripts/ingest.py with the same data.source), or keep both: "
             "data.name=ANOTHER_NAME.",
         )
-    if failed := validate_stage(cfg):
+    failed = validate_stage(cfg)
+    # Whoever asks for the leaky split by its name wants to see what it does.
+    stops = [f for f in failed if f["about"] == "data" or cfg.split.name != LEAKY]
+    if stops:
         raise DataError(
-            f"{folder} fails validation: {' | '.join(failed)}",
+            f"{folder} fails validation: "
+            + " | ".join(f"{f['check']}: {f['says']}" for f in stops),
             f"Read {folder / 'validation.html'}.",
         )
     path = split_path(folder, cfg.split.name)
@@ -99,5 +155,5 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def _origin(cfg: DictConfig) -> str:
-    source = str(cfg.data.source)
-    return source if source.startswith("kaggle:") else Path(source).name
+    source = without_secrets(str(cfg.data.source))
+    return source if source.startswith(("kaggle:", "http://", "https://")) else Path(source).name

@@ -1,0 +1,113 @@
+"""How much of the test part a split has given away: what a look at the nearest slice tells."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kidney.data.likeness import correlation, nearest
+from kidney.data.split import parts_in
+
+Pair = tuple[int, int, float]  # two rows of the manifest and their correlation
+NEAR_COPY = 0.90  # correlation of thumbnails, as for scans: neighbours of a scan reach 0.98
+SAME_PICTURE = 0.95  # under two labels: slices of two patients stay below 0.90
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What was measured, every fold being the test part once.
+
+    Attributes:
+        nearest_in_training: share of test slices whose nearest other slice is in training.
+        near_copies: share of test slices whose nearest other slice is in training and correlates
+            above 0.90 with it.
+        memory_accuracy: accuracy of giving a test slice the label of its nearest training slice.
+        majority_accuracy: accuracy of giving it the most frequent label of the training part.
+        crossing: patients with slices in more than one part.
+        pairs: (test row, training row, correlation) of the closest pairs, at most 6.
+    """
+
+    nearest_in_training: float
+    near_copies: float
+    memory_accuracy: float
+    majority_accuracy: float
+    crossing: int
+    pairs: tuple[Pair, ...]
+
+
+def measure_leakage(
+    slices: pd.DataFrame,
+    thumbnails: NDArray[np.uint8],
+    places: NDArray[np.float64],
+    split: dict[str, Any],
+) -> Leakage:
+    """Ask for every test slice of every fold what lies nearest to it.
+
+    Args:
+        slices: the manifest.
+        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
+        places: their `coordinates`.
+        split: as `read_split` or `dealt` gives it.
+    """
+    everyone = np.arange(len(slices))
+    closest = nearest(places, everyone, everyone)
+    alike = correlation(thumbnails, everyone, closest)
+    labels = slices["label"].to_numpy()
+    in_training = np.zeros(len(slices), dtype=bool)
+    remembered, majority = np.zeros(len(slices), dtype=bool), np.zeros(len(slices), dtype=bool)
+    tested = np.zeros(len(slices), dtype=bool)
+    crossing: set[str] = set()
+    for fold in range(split["folds"]):
+        parts = parts_in(slices, split, fold).to_numpy()
+        test, train = np.flatnonzero(parts == "test"), np.flatnonzero(parts == "train")
+        if not len(test) or len(train) < 2:
+            continue
+        tested[test] = True
+        in_training[test] = parts[closest[test]] == "train"
+        remembered[test] = labels[nearest(places, test, train)] == labels[test]
+        names, counts = np.unique(labels[train], return_counts=True)
+        majority[test] = labels[test] == names[counts.argmax()]
+        count = pd.Series(parts).groupby(slices["patient"].to_numpy()).nunique()
+        crossing |= set(count.index[count > 1])
+    copies = in_training & (alike > NEAR_COPY)
+    worst = np.flatnonzero(copies)[np.argsort(-alike[copies], kind="stable")]
+    return Leakage(
+        nearest_in_training=_share(in_training, tested),
+        near_copies=_share(copies, tested),
+        memory_accuracy=_share(remembered, tested),
+        majority_accuracy=_share(majority, tested),
+        crossing=len(crossing),
+        pairs=tuple(
+            (int(row), int(closest[row]), round(float(alike[row]), 3))
+            for row in worst[:: max(len(worst) // 6, 1)][:6]
+        ),
+    )
+
+
+def _share(hits: NDArray[np.bool_], tested: NDArray[np.bool_]) -> float:
+    return round(float(hits[tested].mean()), 4) if tested.any() else 0.0
+
+
+def across_labels(
+    slices: pd.DataFrame,
+    thumbnails: NDArray[np.uint8],
+    places: NDArray[np.float64],
+    above: float,
+) -> list[Pair]:
+    """List pairs (row, row, correlation) of different labels that correlate above `above`.
+
+    `thumbnails` are uint8 (N, 96, 96), row by row those of `slices`; `places` their `coordinates`.
+    """
+    labels = slices["label"].to_numpy()
+    found: dict[tuple[int, int], float] = {}
+    for label in np.unique(labels):
+        own, others = np.flatnonzero(labels == label), np.flatnonzero(labels != label)
+        if len(others) < 2:
+            continue
+        twins = nearest(places, own, others)
+        for row, twin, alike in zip(own, twins, correlation(thumbnails, own, twins), strict=True):
+            if alike > above:
+                found[min(row, twin), max(row, twin)] = round(float(alike), 3)
+    return sorted(((a, b, alike) for (a, b), alike in found.items()), key=lambda pair: -pair[2])
