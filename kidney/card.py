@@ -12,7 +12,7 @@ from typing import Any
 from kidney.errors import ArtifactError
 
 METADATA_KEY = "kidney.card"
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class ModelCard:
         review_below: an answer whose highest probability is below this needs a radiologist.
         ood_threshold: scores above it are out of distribution; None: the graph has no such score.
         data: name, source, fingerprint, slices and scans of the training data.
+        baseline: what the training slices look like, to notice drift; see kidney.imaging.baseline.
         metrics: test figures with split, part, slices, scans, and value, low, high for each figure.
         code: git commit of the code that trained it, "-dirty" appended for uncommitted changes.
         run: id of the tracking run.
@@ -46,6 +47,7 @@ class ModelCard:
     review_below: float
     ood_threshold: float | None
     data: dict[str, Any]
+    baseline: dict[str, Any]
     metrics: dict[str, Any]
     code: str
     run: str

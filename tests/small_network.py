@@ -15,6 +15,7 @@ IMAGE_SIZE = 64
 LINEAGE: dict[str, Any] = {
     "data": {"name": "none", "source": "none", "fingerprint": "d", "slices": 8, "scans": 4},
     "split": {"name": "by_scan", "fingerprint": "s", "fold": 0, "folds": 3},
+    "baseline": {},
     "weights": "none",
     "code": "0000000",
     "run": "a-run",

@@ -22,11 +22,11 @@ def test_a_file_without_a_card_is_refused():
 
 def test_a_card_of_another_schema_is_refused():
     fields = json.loads(to_metadata(CARD)[METADATA_KEY])
-    with pytest.raises(ArtifactError, match="schema 1, but got 2"):
-        from_metadata({METADATA_KEY: json.dumps({**fields, "schema": 2})})
+    with pytest.raises(ArtifactError, match="schema 2, but got 3"):
+        from_metadata({METADATA_KEY: json.dumps({**fields, "schema": 3})})
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 1}', '{"schema": 1, "x": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 2, "x": 2}'])
 def test_a_broken_card_is_refused(text):
     with pytest.raises(ArtifactError):
         from_metadata({METADATA_KEY: text})

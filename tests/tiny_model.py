@@ -26,6 +26,7 @@ CARD = ModelCard(
     review_below=0.7,
     ood_threshold=None,
     data={"name": "none", "source": "none", "fingerprint": "0", "slices": 0, "scans": 0},
+    baseline={},
     metrics={},
     code="0000000",
     run="tiny-run",

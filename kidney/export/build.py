@@ -65,6 +65,7 @@ def build_artifact(
         review_below=REVIEW_BELOW,
         ood_threshold=None,
         data=lineage["data"],
+        baseline=lineage["baseline"],
         metrics=_metrics_of(checkpoint, evaluation),
         code=lineage["code"],
         run=lineage["run"],

@@ -25,14 +25,10 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.utilities import rank_zero_only
 
 from kidney.data.datamodule import KidneyDataModule, SliceDataset
-from kidney.data.manifest import fingerprint
-from kidney.data.split import split_fingerprint
 from kidney.errors import ConfigError
 from kidney.files import whole_file, write_text
-from kidney.models.backbones import weights_identity
 from kidney.models.classifier import resize
 from kidney.models.task import KidneyTask
-from kidney.tracking.code import code_version
 from kidney.tracking.runs import (
     SELECTION_METRIC,
     Tracking,
@@ -45,6 +41,7 @@ from kidney.tracking.runs import (
 )
 from kidney.training.callbacks import BEST, LAST, SeedEachBatch, WholeCheckpoints
 from kidney.training.features import features_path, pooled_features
+from kidney.training.lineage import lineage_of
 from kidney.training.memory import keep_freed_memory
 from kidney.training.stages import data_folder
 from kidney.training.sweep import PARENT_RUN
@@ -74,7 +71,7 @@ def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Train
     """
     keep_freed_memory()
     _hush_lightning()
-    lineage = _lineage(cfg, slices, split)
+    lineage = lineage_of(cfg, slices, split)
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
     # Plain lists and dicts, not OmegaConf's: then the checkpoint loads without pickle.
     task: KidneyTask = instantiate(
@@ -140,26 +137,6 @@ def _record(cfg: DictConfig, tracking: Tracking, best: Trained) -> None:
     best.checkpoint.with_name(LAST).unlink(missing_ok=True)
 
 
-def _lineage(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "data": {
-            "name": cfg.data.name,
-            "source": str(slices["origin"].iloc[0]),
-            "fingerprint": fingerprint(slices),
-            "slices": len(slices),
-            "scans": int(slices["scan"].nunique()),
-        },
-        "split": {
-            "name": cfg.split.name,
-            "fingerprint": split_fingerprint(split),
-            "fold": cfg.split.fold,
-            "folds": split["folds"],
-        },
-        "weights": weights_identity(cfg.model.backbone, cfg.model.weights),
-        "code": code_version(),
-    }
-
-
 def _run_folder(cfg: DictConfig, lineage: dict[str, Any]) -> Path:
     decides = {
         "settings": [
@@ -195,6 +172,7 @@ def _open_run(
         "split": lineage["split"]["fingerprint"],
         "split_name": cfg.split.name,
         "fold": str(cfg.split.fold),
+        "validation_fold": str(cfg.split.validation_fold),
         "git_commit": lineage["code"],
         "data_name": cfg.data.name,
     }
@@ -215,6 +193,7 @@ def _datamodule(cfg: DictConfig) -> KidneyDataModule:
         classes=list(cfg.data.classes),
         split=cfg.split.name,
         fold=cfg.split.fold,
+        validation_fold=cfg.split.validation_fold,
         resize=partial(resize, size=cfg.model.image_size),
         batch_size=cfg.batch_size,
         workers=cfg.workers,

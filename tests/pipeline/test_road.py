@@ -128,6 +128,8 @@ def test_the_card_names_what_the_model_is(pipeline):
     assert card.metrics["split"]["name"] == "by_scan"
     assert card.metrics["scans"] == 4
     assert "not calibrated" in card.limits
+    assert 0 < card.baseline["slices"] < card.data["slices"]  # of the training part alone
+    assert card.baseline["sizes"] == {"96 x 96": 1.0}
 
 
 def test_evaluation_takes_the_best_run_by_validation(pipeline):
