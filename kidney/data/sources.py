@@ -28,14 +28,18 @@ THREE_WAYS = (
 
 
 def fetch(
-    folder: Path, *, source: str, sha256: str | None = None, downloads: Path | None = None
+    folder: Path,
+    *,
+    source: str | int | None,
+    sha256: str | None = None,
+    downloads: Path | None = None,
 ) -> None:
     """Fill `folder` with the raw files of `source`.
 
     Args:
         folder: an empty folder.
         source: `kaggle:OWNER/NAME`, the http(s) address of an archive, the path of an archive, or
-            the path of a folder.
+            the path of a folder; a number is a path too, "" and None are no source.
         sha256: of the archive, 64 hexadecimal digits.
         downloads: where a download is kept; `downloads` beside `folder` where not given, for what
             is in `folder` is lost with a run that fails.
@@ -44,6 +48,7 @@ def fetch(
         DataError: the source does not exist, cannot be reached, is another one than `sha256` says
             or is not safe to unpack.
     """
+    source = "" if source is None else str(source)  # data.source=2023 comes as a number
     path = Path(source).expanduser()
     is_folder = bool(source) and path.is_dir()  # an empty name would mean the working folder
     if sha256 and (source.startswith(KAGGLE) or is_folder):
@@ -113,10 +118,18 @@ def _unpack_from_web(url: str, folder: Path, sha256: str | None, downloads: Path
 
 
 def _copy_folder(source: Path, folder: Path) -> None:
-    """Copy regular files only: a link could lead anywhere."""
+    """Copy regular files; a link could lead anywhere, and without it slices would be missing."""
     try:
-        for path in sorted(source.rglob("*")):
-            if path.is_file() and not path.is_symlink():
+        found = sorted(source.rglob("*"))
+        if links := [path.relative_to(source) for path in found if path.is_symlink()]:
+            raise DataError(
+                f"Expected files and folders in {source}, but {len(links)} of them are symbolic "
+                f"links, for example {links[0]}.",
+                f"Copy the folder with cp -rL {source} COPY first, or give an archive of what the "
+                f"links lead to (tar -czhf COPY.tar.gz -C {source} .): data.source=COPY.",
+            )
+        for path in found:
+            if path.is_file():
                 target = folder / path.relative_to(source)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)

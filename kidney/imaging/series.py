@@ -8,6 +8,8 @@ from pathlib import PurePath
 
 from kidney.imaging.dicom_header import DicomHeader
 
+_File = tuple[str, DicomHeader]
+
 
 @dataclass(frozen=True)
 class Series:
@@ -37,9 +39,11 @@ def group_series(
 ) -> tuple[list[Series], list[tuple[str, str]]]:
     """Put files into series and order.
 
-    Files belong together when study and series are the same. Where the series has no UID (some
-    anonymisers blank it), the folder takes its place. The order is by position; by instance
-    number where a position is missing; then by name.
+    Files belong together when study, series and patient are the same: some anonymisers write one
+    UID into all files. Where the series has no UID (others blank it), the folder takes its place.
+    A file without a patient belongs to the only one of its series, and where that has several, to
+    none of them. The order is by position; by instance number where a position is missing; then
+    by name.
 
     Args:
         headers: name (a path) and header of each file, in any order.
@@ -48,7 +52,7 @@ def group_series(
         The series, sorted by the name of their first file, and what is in none of them: name and
         reason, sorted. The order of `headers` never matters.
     """
-    groups: dict[tuple[str, str, str], list[tuple[str, DicomHeader]]] = {}
+    groups: dict[tuple[str, str, str], list[_File]] = {}
     refused = []
     for name, header in sorted(headers, key=lambda entry: entry[0]):
         if reason := _unfit(header):
@@ -56,8 +60,15 @@ def group_series(
             continue
         folder = "" if header.series_uid else str(PurePath(name).parent)
         groups.setdefault((header.study_uid, header.series_uid, folder), []).append((name, header))
-    found = [_series(files) for files in groups.values()]
+    found = [_series(files) for group in groups.values() for files in _by_patient(group)]
     return sorted(found, key=lambda series: series.names), refused
+
+
+def _by_patient(files: list[_File]) -> list[list[_File]]:
+    parted: dict[str, list[_File]] = {}
+    for name, header in files:
+        parted.setdefault(header.patient_id, []).append((name, header))
+    return list(parted.values()) if len(set(parted) - {""}) > 1 else [files]
 
 
 def _unfit(header: DicomHeader) -> str:
@@ -70,10 +81,10 @@ def _unfit(header: DicomHeader) -> str:
     return ""
 
 
-def _series(files: list[tuple[str, DicomHeader]]) -> Series:
+def _series(files: list[_File]) -> Series:
     placed = all(header.position is not None for _, header in files)
 
-    def order(entry: tuple[str, DicomHeader]) -> tuple[float, float, str]:
+    def order(entry: _File) -> tuple[float, float, str]:
         name, header = entry
         number = math.inf if header.instance is None else header.instance
         height = -header.position if placed and header.position is not None else 0.0

@@ -36,17 +36,54 @@ def test_the_closest_row_wins_and_an_empty_cell_changes_nothing(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "but:"),
+        ("", "columns are"),
         ("path\na\n", "any of label"),
         ("scan\na\n", "path and any of"),
         ("path,scan,size\na,b,c\n", "size"),
         ("path,scan\na,b\na/,c\n", "more than once"),
-        ('path,scan\na,b,c,d\n"', "but:"),
+        ('path,scan\na,b\n"', "but:"),
+        ("path,scan\na,b\nc,d,e\n", r"at most 2 cells in line 3 of .* got 3"),
+        ("path,scan\na,b,c\nc,d,e\n", "in line 2"),
+        ("path,scan,path \na,b,c\n", "column of .* once"),
+        ("path,scan, scan\na,b,c\n", "column of .* once"),
+        ("path,file,scan\na,b,c\n", "column of .* once"),
+        ("path,,scan\na,b,c\n", "columns are"),
+        ("path,frame\na,1\n", "any of label"),
+        ("path,frame,scan\na,1,b\na#1,,c\n", "a#1 more than once"),
+        ("path,frame,scan\na,1.5,b\n", "frame in line 2 of .* '1.5'"),
+        ("path,phase\na,enhanced\nb,arterial\n", "phase in line 3 of .* 'arterial'"),
     ],
 )
 def test_a_table_that_cannot_be_meant_is_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(DataError, match=says):
         read_corrections(write(tmp_path, text))
+
+
+def test_spreadsheets_leave_commas_blank_lines_and_a_mark_behind(tmp_path: Path) -> None:
+    text = "\ufeffpath,label ,phase,\na/,cyst,plain,\n\n,,,\n b.png ,stone\n"
+    assert read_corrections(write(tmp_path, text)) == {
+        "a": {"label": "cyst", "phase": "plain"}, "b.png": {"label": "stone"},
+    }  # fmt: skip
+
+
+def test_a_trailing_comma_does_not_shift_the_columns(tmp_path: Path) -> None:
+    table = read_corrections(write(tmp_path, "path,scan\na,s,\nb,t,\n"))
+    assert table == {"a": {"scan": "s"}, "b": {"scan": "t"}}
+
+
+def test_the_frame_may_have_a_column_and_the_path_another_name(tmp_path: Path) -> None:
+    text = "file,frame,label,scan\nset/a.nii,3,,s\nset/a.nii,04,cyst,\nset/b.nii,,,t\n"
+    table = read_corrections(write(tmp_path, text))
+    assert corrected(table, "set/a.nii", 3) == {"scan": "s"}
+    assert corrected(table, "set/a.nii", 4) == {"label": "cyst"}
+    assert corrected(table, "set/b.nii", 9) == {"scan": "t"}
+
+
+def test_columns_of_the_manifest_are_a_table(data: Path, source: Path, tmp_path: Path) -> None:
+    slices = read_manifest(data)
+    groups = slices[["path", "frame", "scan"]].replace("cyst-0001", "mine")
+    again = take(data, source, corrections=write(tmp_path, groups.to_csv(index=False)))
+    assert set(again["scan"]) == set(slices["scan"]) - {"cyst-0001"} | {"mine"}
 
 
 def test_a_missing_table_is_refused(tmp_path: Path) -> None:

@@ -46,19 +46,41 @@ def test_a_tar_is_unpacked(source: Path, folder: Path, tmp_path: Path) -> None:
     assert content(folder) == content(source)
 
 
-def test_a_link_in_a_folder_is_not_followed(source: Path, folder: Path, tmp_path: Path) -> None:
+def test_links_in_a_folder_are_neither_followed_nor_dropped(
+    source: Path, folder: Path, tmp_path: Path
+) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "secret.png").write_bytes(b"secret")
     (source / "Cyst" / "link.png").symlink_to(tmp_path / "secret" / "secret.png")
+    (source / "Stone" / "gone.png").symlink_to(tmp_path / "gone.png")
     (source / "linked").symlink_to(tmp_path / "secret")
-    fetch(folder, source=str(source))
-    assert b"secret" not in content(folder).values()
+    with pytest.raises(DataError, match=r"3 of them are symbolic links.* Cyst/link\.png") as caught:
+        fetch(folder, source=str(source))
+    assert f"cp -rL {source} COPY" in caught.value.remedy
+    assert not any(folder.iterdir())
+
+
+def test_a_link_to_the_folder_itself_is_a_source(
+    source: Path, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "here").symlink_to(source)
+    fetch(folder, source=str(tmp_path / "here"))
+    assert content(folder) == content(source)
+
+
+def test_a_folder_may_be_called_by_a_number(
+    source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source.rename(source.with_name("2023"))
+    monkeypatch.chdir(source.parent)
+    fetch(folder, source=2023)  # as Hydra reads data.source=2023
     assert len(content(folder)) == 48
 
 
-def test_a_set_without_a_source_asks_for_one(folder: Path) -> None:
+@pytest.mark.parametrize("source", ["", None])
+def test_a_set_without_a_source_asks_for_one(folder: Path, source: str | None) -> None:
     with pytest.raises(DataError, match=r"none is given(.|\n)*data\.source=PATH"):
-        fetch(folder, source="")
+        fetch(folder, source=source)
 
 
 @pytest.mark.parametrize("name", ["nowhere.zip", "nowhere", "ftp:set"])

@@ -29,12 +29,14 @@ def only(headers: list[tuple[str, DicomHeader]]) -> Series:
     return series
 
 
-@given(st.permutations(range(12)))
+@given(st.permutations(range(15)))
 def test_the_order_of_the_files_never_matters(order: list[int]):
     files = [
         *stack("a", [9, 3, 6, 0]),
         *stack("b", [1, 2, 3], series_uid="1.2", patient_id="Q"),
         *stack("c", [5, 5, 5], series_uid="", study_uid=""),
+        *stack("e", [7, 8], patient_id="Q"),
+        *stack("f", [4], patient_id=""),
         *stack("d", [0, 1], modality="MR"),
     ]
     assert group_series([files[index] for index in order]) == group_series(files)
@@ -80,6 +82,19 @@ def test_where_series_have_no_uid_the_folder_takes_its_place():
     assert [series.names for series in group_series(files)[0]] == [
         ("a/001", "a/000"), ("b/001", "b/000"),
     ]  # fmt: skip
+
+
+def test_one_uid_for_two_patients_makes_two_series():
+    files = [*stack("a", [0, 1]), *stack("b", [0, 1], patient_id="Q")]
+    files += stack("c", [0], patient_id="")  # of either
+    assert [(series.patient_id, len(series.names)) for series in group_series(files)[0]] == [
+        ("P", 2), ("Q", 2), ("", 1),
+    ]  # fmt: skip
+
+
+def test_a_file_without_a_patient_belongs_to_the_only_one_of_its_series():
+    series = only([*stack("a", [0, 1]), *stack("b", [2], patient_id="")])
+    assert (series.patient_id, len(series.names)) == ("P", 3)
 
 
 def test_contrast_and_views_are_those_of_the_whole_series():

@@ -15,7 +15,11 @@ _FILES_A_TASK = 32
 
 
 def read(
-    raw: Path, *, classes: Mapping[str, str], ignore: Sequence[str] = (), patient: str | None = None
+    raw: Path,
+    *,
+    classes: Mapping[str, str | int],
+    ignore: Sequence[str | int] = (),
+    patient: str | None = None,
 ) -> list[Task]:
     """List the pictures below `raw` in natural order.
 
@@ -30,11 +34,12 @@ def read(
         ConfigError: `patient` is no such expression.
     """
     find = _compiled(patient) if patient else None
-    found = _listed(raw, classes, ignore)
+    folders = {label: str(folder) for label, folder in classes.items()}  # YAML takes 0 for a number
+    found = _listed(raw, folders, list(map(str, ignore)))
     batches = [
         found[start : start + _FILES_A_TASK] for start in range(0, len(found), _FILES_A_TASK)
     ]
-    return [partial(_read_files, raw, batch, classes, find) for batch in batches]
+    return [partial(_read_files, raw, batch, folders, find) for batch in batches]
 
 
 def _listed(raw: Path, classes: Mapping[str, str], ignore: Sequence[str]) -> list[tuple[str, str]]:
@@ -84,9 +89,20 @@ def _doubt(path: str, label: str, classes: Mapping[str, str]) -> str:
     """Say why folder and file name leave the label open, or return ""."""
     if not label:
         return f"{path} is in no folder of a class ({', '.join(classes.values())})."
-    name = PurePosixPath(path).stem.lower()
-    others = [o for o, folder in classes.items() if o != label and name.startswith(folder.lower())]
-    return f"{path}: the folder says {label}, the name says {others[0]}." if others else ""
+    name = PurePosixPath(path).stem
+    said = [other for other, folder in classes.items() if _begins_with(name, folder)]
+    # Of "Cyst" and "Cyst large", both begin "Cyst large- (1)": the longer name is meant.
+    meant = max(said, key=lambda other: len(classes[other]), default=label)
+    return f"{path}: the folder says {label}, the name says {meant}." if meant != label else ""
+
+
+def _begins_with(name: str, folder: str) -> bool:
+    """Tell whether the name of a file begins with that of a folder, as a word of its own.
+
+    "normalized" does not begin with "normal"; and digits number the files of any folder.
+    """
+    word = re.escape(folder) + r"(?![^\W_])"
+    return not folder.isdigit() and re.match(word, name, re.IGNORECASE) is not None
 
 
 def _compiled(patient: str) -> re.Pattern[str]:

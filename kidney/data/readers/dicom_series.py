@@ -43,7 +43,7 @@ class _Scan:
     slice_mm: float  # NaN where positions do not tell it
 
 
-def read(raw: Path, *, classes: Mapping[str, str], window: str = "abdomen") -> list[Task]:
+def read(raw: Path, *, classes: Mapping[str, str | int], window: str = "abdomen") -> list[Task]:
     """List the CT series below `raw`, head first, a few files a task.
 
     The key of the hashes is the environment variable KIDNEY_SALT. Without it, it is the file
@@ -61,6 +61,7 @@ def read(raw: Path, *, classes: Mapping[str, str], window: str = "abdomen") -> l
         ConfigError: an unknown window, or a key that can be guessed.
     """
     shown = window_named(window)
+    folders = {label: str(folder) for label, folder in classes.items()}  # YAML takes 0 for a number
     headers: dict[str, DicomHeader] = {}
     refused: list[Refused] = []
     for path in tqdm(_files(raw), desc="Headers", unit="file"):
@@ -72,10 +73,11 @@ def read(raw: Path, *, classes: Mapping[str, str], window: str = "abdomen") -> l
     refused += [Refused(path, f"{path}: {reason}.", expected=True) for path, reason in others]
     tasks: list[Task] = [lambda: refused] if refused else []
     key = _key(raw.parent) if series else b""
+    patients = _patients(series)
     for one in series:
-        scan = _scan(one, key)
+        scan = _scan(one, one.patient_id or patients.get(one.study_uid, ""), key)
         for names in _batches(one.names, headers):
-            tasks.append(partial(_read_files, raw, names, scan, classes, shown))
+            tasks.append(partial(_read_files, raw, names, scan, folders, shown))
     return tasks
 
 
@@ -148,12 +150,24 @@ def _read_file(
         )
 
 
-def _scan(series: Series, key: bytes) -> _Scan:
+def _patients(series: Sequence[Series]) -> dict[str, str]:
+    """Say whose each study is: its first id of a patient, or the study's own id where all lack one.
+
+    Anonymisers blank ids, of all files or of some, and a study is of one patient all the same.
+    """
+    found: dict[str, str] = {}
+    for one in series:
+        if one.study_uid:
+            found[one.study_uid] = found.get(one.study_uid) or one.patient_id
+    return {study: patient or study for study, patient in found.items()}
+
+
+def _scan(series: Series, patient: str, key: bytes) -> _Scan:
     # As group_series puts files together: some anonymisers blank the series, or repeat it.
     what = series.series_uid or str(PurePosixPath(series.names[0]).parent)
     return _Scan(
-        scan=pseudonym(key, f"{series.study_uid} {what}"),
-        patient=pseudonym(key, series.patient_id),
+        scan=pseudonym(key, f"{series.study_uid} {what} {series.patient_id}"),
+        patient=pseudonym(key, patient),
         phase=series.contrast,
         view=series.view,
         slice_mm=series.slice_mm,

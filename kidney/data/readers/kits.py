@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from kidney.data.readers.interface import Refused, Task
-from kidney.data.readers.volumes import SMALLEST_MM2, Case, find_cases, read_case
+from kidney.data.readers.volumes import SMALLEST_MM2, Case, Slicing, find_cases, read_case
 from kidney.errors import ConfigError, DataError
 from kidney.imaging.windows import window_named
 
@@ -46,7 +46,7 @@ def read(
         classes: by finding: class -> its values in the masks (1 kidney, 2 tumour, 3 cyst). What
             is in no class leaves out the slices of which it is the first finding.
             By subtype: class -> its values of tumor_histologic_subtype. Cases in no class are
-            left out, and so are slices without tumour.
+            refused, as expected, and slices without tumour are left out.
         label_by: "finding" or "subtype".
         window: name or width/level in HU.
         smallest_mm2: the smallest area that counts as seen; see volumes.label_of_slice.
@@ -57,7 +57,7 @@ def read(
         DataError: the case list cannot be read, or is missing where subtypes are asked for.
     """
     class_of = _class_of(classes, label_by)
-    shown = window_named(window)
+    slicing = Slicing(window_named(window), smallest_mm2, step_mm, phase="enhanced")
     subtypes = _subtypes(raw)
     if subtypes is None and label_by == "subtype":
         raise DataError(
@@ -74,22 +74,14 @@ def read(
             continue
         values = _by_priority(class_of)
         if label_by == "subtype":
-            label = class_of.get((subtypes or {})[case.name])
+            subtype = (subtypes or {})[case.name]
+            label = class_of.get(subtype)
             if label is None:
+                reason = f"{case.name} has the subtype {subtype or 'null'}, which is in no class."
+                refused.append(Refused(case.image, reason, expected=True))
                 continue
             values = {label: [TUMOR]}
-        tasks.append(
-            partial(
-                read_case,
-                raw,
-                case,
-                values,
-                window=shown,
-                smallest_mm2=smallest_mm2,
-                step_mm=step_mm,
-                phase="enhanced",
-            )
-        )
+        tasks.append(partial(read_case, raw, case, values, slicing))
     return [*tasks, lambda: refused] if refused else tasks
 
 

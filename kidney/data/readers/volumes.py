@@ -1,6 +1,7 @@
 """CT volumes with masks, as NIfTI files: the mask says what a slice shows."""
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,12 +30,31 @@ class Case:
     mask: str
 
 
+@dataclass(frozen=True)
+class Slicing:
+    """Which slices of a volume are taken, and what they say of themselves.
+
+    Attributes:
+        window: through which the slices are shown.
+        smallest_mm2: see label_of_slice.
+        step_mm: see read.
+        phase: as in RawSlice.
+    """
+
+    window: Window
+    smallest_mm2: float
+    step_mm: float
+    phase: str
+
+
 def read(
     raw: Path,
     *,
     image: str,
     mask: str,
     values: Values,
+    healthy: str = "",
+    leave_out: Sequence[int] | int = (),
     window: str = "abdomen",
     smallest_mm2: float = SMALLEST_MM2,
     step_mm: float = 0.0,
@@ -50,10 +70,13 @@ def read(
             `image`, so "*.nii.gz" and "*-organs.nii.gz" fit together, or "imagesTr/*_0000.nii.gz"
             and "labelsTr/*.nii.gz".
         values: class -> its values in the masks; the order decides, see label_of_slice.
+        healthy: the class that comes last, wherever `values` has it: a finding that is added
+            behind it would never label a slice, for the kidney is there as well.
+        leave_out: values whose slices are left out: a finding that has no class is not healthy.
         window: name or width/level in HU.
         smallest_mm2: the smallest area that counts as seen.
-        step_mm: the least distance between slices to take; 0 takes all. Slices 0.5 mm apart are
-            nearly the same picture many times.
+        step_mm: the least distance between slices to take, to a thousandth of their own distance;
+            0 takes all. Slices 0.5 mm apart are nearly the same picture many times.
         phase: "enhanced" or "plain" where that is known of the whole set.
 
     Returns:
@@ -63,22 +86,10 @@ def read(
         ConfigError: patterns that cannot pair files, or an unknown window.
     """
     cases, refused = find_cases(raw, image, mask)
-    shown = window_named(window)
+    slicing = Slicing(window_named(window), smallest_mm2, step_mm, phase)
+    ordered = _by_priority(values, healthy, leave_out)
     tasks: list[Task] = [lambda: refused] if refused else []
-    for case in cases:
-        tasks.append(
-            partial(
-                read_case,
-                raw,
-                case,
-                values,
-                window=shown,
-                smallest_mm2=smallest_mm2,
-                step_mm=step_mm,
-                phase=phase,
-            )
-        )
-    return tasks
+    return tasks + [partial(read_case, raw, case, ordered, slicing) for case in cases]
 
 
 def label_of_slice(
@@ -141,48 +152,38 @@ def find_cases(raw: Path, image: str, mask: str) -> tuple[list[Case], list[Refus
     return [case for case in cases if case.mask in files], refused
 
 
-def read_case(
-    raw: Path,
-    case: Case,
-    values: Values,
-    *,
-    window: Window,
-    smallest_mm2: float,
-    step_mm: float,
-    phase: str,
-) -> list[RawSlice | Refused]:
+def read_case(raw: Path, case: Case, values: Values, slicing: Slicing) -> list[RawSlice | Refused]:
     """Read the slices of a case that have a label, head first.
 
     Args:
         raw: the raw folder.
         case: one of find_cases.
         values: see label_of_slice.
-        window: through which the slices are shown.
-        smallest_mm2: see label_of_slice.
-        step_mm: see read.
-        phase: what the slices say of it.
+        slicing: which slices to take.
 
     Returns:
-        The slices, whose frame counts from the head; or the one file that cannot be read.
+        The slices, whose frame counts from the head; or the one file that cannot be read; or the
+        volume, as expected, where no slice has a label.
     """
     try:
         volume = read_volume(raw / case.image, case.image)
     except ImageError as error:
-        return [Refused(case.image, error.problem)]
+        return [_unreadable(raw, case.image, error)]
     try:
         masks = read_mask(raw / case.mask, raw / case.image, case.mask).voxels
     except ImageError as error:
-        return [Refused(case.mask, error.problem)]
+        return [_unreadable(raw, case.mask, error)]
     slice_mm, row_mm, column_mm = volume.spacing
     slices: list[RawSlice | Refused] = []
-    step = max(1, round(step_mm / slice_mm))
+    # Less a thousandth: NIfTI holds 32-bit floats, and 3 mm may be 2.9999998.
+    step = max(1, math.ceil(slicing.step_mm / slice_mm - 1e-3))
     for frame, mask in enumerate(masks):
         if frame % step:
             continue
-        label = label_of_slice(mask, values, row_mm * column_mm, smallest_mm2)
+        label = label_of_slice(mask, values, row_mm * column_mm, slicing.smallest_mm2)
         if not label:
             continue
-        pixels = to_grey(volume.voxels[frame], window)
+        pixels = to_grey(volume.voxels[frame], slicing.window)
         slices.append(
             RawSlice(
                 path=case.image,
@@ -192,14 +193,30 @@ def read_case(
                 frame=frame,
                 scan=case.name,
                 patient=case.name,
-                phase=phase,
+                phase=slicing.phase,
                 view="axial",  # read_volume turns every volume so
-                window=str(window),
+                window=str(slicing.window),
                 pixel_mm=round(row_mm, 4),  # NIfTI holds 32-bit floats
                 slice_mm=round(slice_mm * step, 4),
             )
         )
-    return slices
+    if slices:
+        return slices
+    classes = ", ".join(label for label in values if label)
+    reason = f"its mask shows no class of {classes} large enough ({slicing.smallest_mm2:g} mm²)"
+    return [Refused(case.image, f"{case.image}: {reason} in a slice taken.", expected=True)]
+
+
+def _unreadable(raw: Path, path: str, error: ImageError) -> Refused:
+    # Errors may name other files by where they lie, and during ingest that is a passing folder.
+    return Refused(path, error.problem.replace(f"{raw}/", ""))
+
+
+def _by_priority(values: Values, healthy: str, leave_out: Sequence[int] | int) -> Values:
+    """Order the classes for label_of_slice; what leaves out slices has no name and comes first."""
+    ordered = sorted(values, key=lambda label: label == healthy)  # sorting keeps the other places
+    first: Values = {"": leave_out} if leave_out else {}
+    return {**first, **{label: values[label] for label in ordered}}
 
 
 def _pattern(end: str) -> re.Pattern[str]:

@@ -155,14 +155,51 @@ def test_a_patient_has_one_name_in_all_series_and_a_scan_its_own(raw: Path) -> N
         assert set(name) <= set("0123456789abcdef")
 
 
-def test_two_patients_have_two_names_and_an_unknown_one_has_none(raw: Path) -> None:
+def patients_of(raw: Path) -> dict[str, str]:
+    """Read all and return the patient of each series by the folder that it lies in."""
+    return {s.path.split("/")[-2]: s.patient for s in of(raw)[0]}
+
+
+def test_two_patients_have_two_names_and_one_without_a_study_has_none(raw: Path) -> None:
     write_dicom_series(raw / "Normal" / "other", generate_scan(2, "normal", 96, 1))
-    for file in write_dicom_series(raw / "Tumor" / "nobody", generate_scan(3, "tumor", 96, 2)):
-        changed(file, PatientID="")
-    slices, _ = of(raw)
-    patients = {s.path.split("/")[-2]: s.patient for s in slices}
-    assert patients["nobody"] == ""
+    for number, folder in enumerate(("nobody", "nowhere"), start=3):
+        for file in write_dicom_series(raw / folder, generate_scan(number, "tumor", 96, 1)):
+            changed(file, PatientID="", StudyInstanceUID="")
+    patients = patients_of(raw)
+    assert patients["nobody"] == patients["nowhere"] == ""
     assert len({patients["other"], patients["series"], ""}) == 3
+
+
+@pytest.mark.parametrize("ids", [("", "", ""), ("A", "", "B"), ("", "A", "B"), (None, "A", "B")])
+def test_series_of_one_study_are_of_one_patient_also_where_ids_are_blank(
+    tmp_path: Path, ids: tuple[str | None, ...]
+) -> None:
+    for number, patient in enumerate(ids):
+        study = "1.2.3" if number < 2 else "1.2.4"
+        scan = generate_scan(number, "tumor", 96, 1)
+        for file in write_dicom_series(tmp_path / "raw" / f"series{number}", scan):
+            changed(file, PatientID=patient, StudyInstanceUID=study)
+    patients = patients_of(tmp_path / "raw")
+    assert patients["series0"] == patients["series1"]
+    assert len({patients["series1"], patients["series2"], ""}) == 3
+
+
+def test_one_uid_for_all_does_not_make_one_patient_or_scan_of_two(tmp_path: Path) -> None:
+    for number in range(2):
+        scan = generate_scan(number, "tumor", 96, 2)
+        for file in write_dicom_series(tmp_path / "raw" / f"series{number}", scan):
+            changed(file, StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4")
+    slices, _ = of(tmp_path / "raw")
+    assert len({s.patient for s in slices}) == 2
+    assert (
+        len({(s.scan, s.path.split("/")[0]) for s in slices}) == len({s.scan for s in slices}) == 2
+    )
+
+
+def test_folders_of_classes_may_be_numbers(tmp_path: Path) -> None:
+    write_dicom_series(tmp_path / "raw" / "1" / "x", generate_scan(1, "tumor", 96, 1))
+    slices, _ = run(read(tmp_path / "raw", classes={"normal": 0, "tumor": 1}))
+    assert [s.label for s in slices] == ["tumor"]
 
 
 def test_the_salt_is_made_once_and_is_only_for_its_owner(raw: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from kidney.data.phantom.files import write_nifti
 from kidney.data.phantom.scan import PhantomScan, generate_scan
@@ -110,7 +111,62 @@ def test_slices_without_a_class_are_left_out_but_keep_their_number(
         (1, "cyst"), (2, "normal"), (3, "cyst"), (4, "cyst"),
     ]  # fmt: skip
     assert refused == []
-    assert of(tmp_path, values={"cyst": [3]}, smallest_mm2=1e6) == ([], [])
+
+
+def test_a_volume_without_a_slice_is_named_and_is_no_mistake(raw: Path) -> None:
+    slices, (refused,) = of(raw, values={"": [1], "stone": [4], "cyst": [3]}, smallest_mm2=1e6)
+    assert slices == []
+    assert (refused.path, refused.expected) == ("set/case-a/image.nii.gz", True)
+    assert "shows no class of stone, cyst large enough" in refused.reason
+
+
+@pytest.mark.parametrize(
+    ("slice_mm", "step_mm", "step"),
+    [(0.5, 3, 6), (1, 3, 3), (2, 3, 2), (2.5, 3, 2), (3, 3, 1), (5, 3, 1), (0.7, 0.7 * 3, 3),
+     (0.8, 0, 1), (2, 2.1, 2)],
+)  # fmt: skip
+def test_slices_lie_at_least_the_step_apart(
+    tmp_path: Path, scan: PhantomScan, slice_mm: float, step_mm: float, step: int
+) -> None:
+    spacing = (slice_mm, *scan.spacing[1:])
+    write_nifti(tmp_path / "case", PhantomScan(**(vars(scan) | {"spacing": spacing})))
+    slices, _ = of(tmp_path, step_mm=step_mm)
+    assert [s.frame for s in slices] == list(range(0, 5, step))
+    assert slices[0].slice_mm == pytest.approx(step * slice_mm, abs=1e-3)
+
+
+def values_of(text: str) -> dict[str, object]:
+    """Return what nifti.yaml gives to the reader; `text` is YAML that changes its classes."""
+    data = OmegaConf.load(Path(__file__).parents[3] / "conf" / "data" / "nifti.yaml")
+    for label, values in OmegaConf.create(text).items():
+        data.classes.pop(label) if values is None else data.classes.update({label: values})
+    read = OmegaConf.to_container(OmegaConf.create({"data": data}), resolve=True)["data"]["read"]
+    return {key: value for key, value in read.items() if key in ("values", "healthy")}
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "label"),
+    [
+        ("{}", {}, "cyst"),
+        ("{stone: null}", {}, "cyst"),
+        ("{cyst: null}", {}, "normal"),
+        ("{cyst: null}", {"leave_out": [3]}, ""),
+        ("{cyst: null}", {"leave_out": 3}, ""),
+        ("{cyst: null, abscess: [3]}", {}, "abscess"),  # stands behind normal
+        ("{normal: null}", {}, "cyst"),
+    ],
+)
+def test_classes_can_be_added_and_removed(
+    raw: Path, change: str, settings: dict[str, object], label: str
+) -> None:
+    slices, refused = of(raw, **values_of(change), **settings)
+    assert {s.label for s in slices} == ({label} if label else set())
+    assert len(refused) == (not label)
+
+
+def test_classes_of_the_yaml_are_in_order_of_priority() -> None:
+    values = values_of("{}")["values"]
+    assert list(values) == ["tumor", "stone", "cyst", "normal"]  # type: ignore[call-overload]
 
 
 def test_a_missing_partner_is_refused(raw: Path) -> None:
@@ -142,6 +198,8 @@ def test_a_mask_of_another_volume_is_refused(raw: Path) -> None:
     slices, refused = of(raw)
     assert slices == []
     assert [r.path for r in refused] == ["set/case-a/labels.nii.gz"]
+    assert "of set/case-a/image.nii.gz, got" in refused[0].reason  # where it lies is passing
+    assert str(raw) not in refused[0].reason
 
 
 @pytest.mark.parametrize(
