@@ -82,7 +82,7 @@ def strips(groups: Mapping[str, Sequence[float]]) -> str:
     values = [value for group in groups.values() for value in group]
     low, high = min(values), max(values)
     span = (high - low) or 1.0
-    left, width, row = 90, 600, 26
+    left, width, row = 8 + 8 * max(map(len, groups)), 600, 26
     shapes = []
     for number, (name, group) in enumerate(groups.items()):
         y = row * number + row // 2

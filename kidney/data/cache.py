@@ -122,9 +122,11 @@ def _decode_again(raw: Path, rows: list[dict[str, Any]]) -> Iterator[Decoded]:
             raise _changed(path)
         window = wanted[0]["window"]
         found = read_slices(path, window_named(window) if window else None, str(path))
-        whole = hashlib.sha256(path.read_bytes()).hexdigest()
+        whole = hashlib.sha256(path.read_bytes()).hexdigest() if len(found) == 1 else ""
         for row in wanted:
-            pixels = found[row["frame"]] if row["frame"] < len(found) else found[0]
+            if row["frame"] >= len(found):
+                raise _changed(path)
+            pixels = found[row["frame"]]
             if row["sha256"] not in (whole, hashlib.sha256(pixels.tobytes()).hexdigest()):
                 raise _changed(path)
             yield row, pixels, thumbnail(pixels)

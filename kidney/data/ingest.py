@@ -110,8 +110,10 @@ class _Sorter:
             )
 
     def _doubt(self, item: RawSlice) -> str:
-        if _printable(item.path) != item.path:
-            return f"{item.path} is a name in no known encoding; rename the file."
+        if not item.path.isprintable():
+            return f"{item.path!r} is no name that a table can hold; rename the file."
+        if item.pixels.min() == item.pixels.max():
+            return f"{item.path} is of one grey everywhere."
         known = corrected(self.corrections, item.path, item.frame).get("label")
         if known is None and item.doubt:
             return item.doubt
@@ -158,5 +160,7 @@ def _run(task: Task) -> list[tuple[Found, NDArray[np.uint8] | None]]:
 
 
 def _printable(text: str) -> str:
-    """Spell out what UTF-8 cannot hold: bytes of a file name that are no UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Spell out what a table cannot hold: ends of lines, and bytes that are no UTF-8."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

@@ -43,16 +43,14 @@ class Chain:
 
     Attributes:
         rows: (N,) row of the slice at each place, by label, series and number.
-        near: (N - 1,) whether place i + 1 is by number the next slice of place i's series.
         similarity: (N - 1,) correlation of places i and i + 1, in [-1, 1].
-        runs: (N,) run of each place, ascending from 0: near slices above SAME_SCAN.
+        runs: (N,) run of each place, ascending from 0: next slices by number, above SAME_SCAN.
         links: (L, 2) places of the closest slices of two runs of one label, above LINKED.
         link_similarity: (L,) their correlation.
         scans: (N,) scan of each place, ascending from 0 in the order of their first slices.
     """
 
     rows: NDArray[np.int64]
-    near: NDArray[np.bool_]
     similarity: NDArray[np.float32]
     runs: NDArray[np.int64]
     links: NDArray[np.int64]
@@ -149,4 +147,4 @@ def chain(slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> Chain:
     count = int(runs[-1]) + 1
     graph = coo_matrix((np.ones(len(found)), runs[found].T), shape=(count, count))
     scans = connected_components(graph, directed=False)[1][runs].astype(np.int64)
-    return Chain(order, near, similarity, runs, found, strengths, scans)
+    return Chain(order, similarity, runs, found, strengths, scans)

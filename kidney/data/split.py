@@ -19,6 +19,11 @@ from kidney.data.manifest import fingerprint, slice_names
 from kidney.errors import ConfigError, DataError
 from kidney.files import write_text
 
+
+class StaleSplitError(DataError):
+    """A split was made for an earlier manifest; dealing anew makes one that fits."""
+
+
 PARTS = ("train", "val", "test")
 LEAKY = "leaky"
 
@@ -42,7 +47,7 @@ def deal(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> dict[str
 
     Raises:
         ConfigError: fewer than 3 folds.
-        DataError: a class has fewer patients than there are folds.
+        DataError: fewer patients have a class than there are folds.
     """
     if folds < 3:
         raise ConfigError(
@@ -50,17 +55,18 @@ def deal(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> dict[str
             "Use 3 or more folds: one is for test, one for validation, the rest for training.",
         )
     units = _units(slices, by_scan)
-    generator = np.random.default_rng(seed)
-    fold_of: dict[str, int] = {}
-    for label, of_class in units.groupby("label", sort=True):
-        if len(of_class) < folds:
-            unit, fewer = "patients" if by_scan else "slices", len(of_class)
+    having = (slices["patient"] if by_scan else slice_names(slices)).groupby(slices["label"])
+    for label, fewer in having.nunique().items():
+        if fewer < folds:
             raise DataError(
-                f"Expected split.folds to be at most the number of {unit} of {label}, "
-                f"{fewer}, but got {folds}.",
+                f"Expected split.folds to be at most the number of "
+                f"{'patients' if by_scan else 'slices'} of {label}, {fewer}, but got {folds}.",
                 f"Add scans of {label}"
                 + (f", or use fewer folds: split.folds={fewer}." if fewer > 2 else "."),
             )
+    generator = np.random.default_rng(seed)
+    fold_of: dict[str, int] = {}
+    for _, of_class in units.groupby("label", sort=True):
         shuffled = of_class.iloc[generator.permutation(len(of_class))]
         ordered = shuffled.sort_values("stratum", kind="stable")
         start = int(generator.integers(folds))  # else the first folds get every surplus scan
@@ -114,8 +120,8 @@ def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
     """Read a split and check that it was made for this manifest and covers it.
 
     Raises:
-        DataError: it is missing, is no split of this name, was made for another manifest, or
-            leaves a slice out.
+        StaleSplitError: it was made for another manifest.
+        DataError: it is missing, is no split of this name, or leaves a slice out.
     """
     path = split_path(folder, name)
     remedy = f"Run python scripts/split.py split={name} with the same data=... again."
@@ -125,15 +131,19 @@ def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
         split: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         made_for, units, known = split["data"], _unit_of(slices, split), range(split["folds"])
         in_a_fold = {unit for unit, fold in split["fold_of"].items() if fold in known}
-        left_out, called = set(units) - in_a_fold, split["name"]
+        left_out, called, _ = set(units) - in_a_fold, split["name"], split["seed"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a readable split: {error!r}.", remedy) from error
     if called != name:  # else a copy of leaky.json would pass as any other split
         raise DataError(f"Expected {path} to be the split {name!r}, but it is {called!r}.", remedy)
-    if made_for != fingerprint(slices) or left_out:
+    if made_for != fingerprint(slices):
+        raise StaleSplitError(
+            f"{path} was made for another manifest ({made_for}, not {fingerprint(slices)}).", remedy
+        )
+    if left_out:
         raise DataError(
-            f"{path} was made for another manifest ({made_for}, not {fingerprint(slices)}; "
-            f"{len(left_out)} units without a fold).",
+            f"{path} leaves {len(left_out)} units without a fold, for example "
+            f"{sorted(left_out)[:3]}.",
             remedy,
         )
     return split
@@ -161,18 +171,7 @@ def parts_of(
         DataError: slices of one patient lie in different parts, and the split is not `leaky`; or a
             part is empty.
     """
-    folds = split["folds"]
-    for name, number in (("fold", fold), ("validation_fold", validation_fold)):
-        if number is not None and not 0 <= number < folds:
-            raise ConfigError(
-                f"Expected split.{name} to be 0 to {folds - 1}, but got {number}.",
-                "Choose one of the folds of the split file, or write one with more folds.",
-            )
-    if fold == validation_fold:
-        raise ConfigError(
-            f"Expected another fold for validation than for test, but both are {fold}.",
-            "Choose another split.validation_fold, or null for the fold after the test fold.",
-        )
+    check_folds(split, fold, validation_fold)
     parts = parts_in(slices, split, fold, validation_fold)
     if empty := sorted(set(PARTS) - set(parts)):
         raise DataError(
@@ -189,11 +188,38 @@ def parts_of(
     return parts
 
 
+def check_folds(split: dict[str, Any], fold: int, validation_fold: int | None) -> None:
+    """See that the split has these folds.
+
+    Raises:
+        ConfigError: it has not, or one fold is to be both parts.
+    """
+    folds = split["folds"]
+    for name, number in (("fold", fold), ("validation_fold", validation_fold)):
+        if number is None and name == "validation_fold":
+            continue
+        if not isinstance(number, int) or not 0 <= number < folds:
+            raise ConfigError(
+                f"Expected split.{name} to be 0 to {folds - 1}, but got {number}.",
+                "Choose one of the folds of the split file, or write one with more folds.",
+            )
+    if fold == validation_fold:
+        raise ConfigError(
+            f"Expected another fold for validation than for test, but both are {fold}.",
+            "Choose another split.validation_fold, or null for the fold after the test fold.",
+        )
+
+
+def validation_fold_of(split: dict[str, Any], fold: int, validation_fold: int | None) -> int:
+    """Return the fold that is the validation part: the one after `fold` where none is named."""
+    return (fold + 1) % split["folds"] if validation_fold is None else validation_fold
+
+
 def parts_in(
     slices: pd.DataFrame, split: dict[str, Any], fold: int, validation_fold: int | None = None
 ) -> pd.Series:
     """Return what `parts_of` returns, without its checks: for a look at any split file."""
-    validation = (fold + 1) % split["folds"] if validation_fold is None else validation_fold
+    validation = validation_fold_of(split, fold, validation_fold)
     fold_of = _unit_of(slices, split).map(split["fold_of"])
     parts = pd.Series("train", index=slices.index)
     parts[fold_of == validation] = "val"

@@ -71,7 +71,9 @@ def test_a_new_source_replaces_the_old_one(data: Path, tmp_path: Path) -> None:
         ("Cyst/Tumor- (3).png", "the folder says cyst, the name says tumor"),
         ("Elsewhere/Cyst- (1).png", "in no folder of a class"),
         ("Cyst- (1).png", "in no folder of a class"),
-        (os.fsdecode(b"Cyst/Cyst-\xff (98).png"), "no known encoding"),
+        (os.fsdecode(b"Cyst/Cyst-\xff (98).png"), "no name that a table can hold"),
+        ("Cyst/Cyst-\r (98).png", "no name that a table can hold"),
+        ("Cyst/Cyst- (97).png", "one grey everywhere"),
     ],
 )
 def test_a_file_that_is_no_usable_slice_is_reported_and_left_out(
@@ -80,7 +82,10 @@ def test_a_file_that_is_no_usable_slice_is_reported_and_left_out(
     good = (source / "Cyst" / "Cyst- (1).png").read_bytes()
     tiny = tmp_path / "tiny.png"
     Image.fromarray(scan(5)[0][:16, :16]).save(tiny)
+    even = tmp_path / "even.png"
+    Image.fromarray(np.full((64, 64), 7, np.uint8)).save(even)
     contents = {
+        "Cyst/Cyst- (97).png": even.read_bytes(),
         "Cyst/Cyst- (99).jpg": b"<html>404</html>",
         "Cyst/empty- (1).jpg": b"",
         "Cyst/short- (1).png": good[: len(good) // 2],
@@ -94,7 +99,10 @@ def test_a_file_that_is_no_usable_slice_is_reported_and_left_out(
     rejected = read_rejected(tmp_path / "data")
     assert len(rejected) == 1
     assert reason in rejected["reason"][0]
-    assert rejected["path"][0] == name.encode("utf-8", "backslashreplace").decode()
+    assert (
+        rejected["path"][0]
+        == name.replace("\r", r"\r").encode("utf-8", "backslashreplace").decode()
+    )
 
 
 def test_other_files_and_ignored_folders_are_no_slices(source: Path, tmp_path: Path) -> None:

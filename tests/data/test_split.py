@@ -99,11 +99,24 @@ def test_all_scans_of_a_patient_lie_in_one_part() -> None:
         assert parts[slices["patient"] == "cyst-0000"].nunique() == 1
 
 
+def with_patients(scans: dict[str, list[int]]) -> pd.DataFrame:
+    """Make a manifest in which the n-th scans of all labels are of one patient."""
+    slices = manifest_of(scans)
+    slices["patient"] = "p" + slices["scan"].str[-4:]
+    return slices
+
+
+def test_a_label_that_most_patients_have_beside_others_can_be_dealt() -> None:
+    # Five patients with normal and tumour slices, two with tumour alone, as in KiTS23.
+    slices = with_patients({"tumor": [1] * 7, "normal": [1] * 5})
+    split = split_of(slices, 5, 0)
+    for fold in range(5):
+        assert not patients_that_cross(slices, parts_of(slices, split, fold))
+
+
 def test_a_patient_with_several_labels_counts_for_the_rarest() -> None:
     # Every patient has normal slices, as in sets that label slices; three have cysts.
-    slices = manifest_of({"normal": [2] * 9, "cyst": [1] * 3})
-    numbers = slices["scan"].str[-4:]
-    slices["patient"] = "p" + numbers
+    slices = with_patients({"normal": [2] * 9, "cyst": [1] * 3})
     fold_of = deal(slices, 3, 0, by_scan=True)
     assert sorted(fold_of[f"p{number:04d}"] for number in (0, 100, 200)) == [0, 1, 2]
 
@@ -231,7 +244,7 @@ def test_a_split_that_leaves_a_scan_out_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     edit(write_split(tmp_path, "by_scan", SLICES, 5, 0), change)
-    with pytest.raises(DataError, match="1 units without a fold"):
+    with pytest.raises(DataError, match="leaves 1 units without a fold"):
         read_split(tmp_path, "by_scan", SLICES)
 
 

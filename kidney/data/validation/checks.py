@@ -43,8 +43,12 @@ def findings(
         folds: how many folds will be dealt; a class needs a patient a fold.
     """
     return [
-        *(_confounded(bias, limits["max_confounding"]) for bias in biases if bias.is_strong()),
-        _rejected(rejected, len(slices), limits["max_rejected_share"]),
+        *(
+            _confounded(bias, limits["max_confounding"])
+            for bias in biases
+            if bias.is_strong() or bias.effect > limits["max_confounding"]
+        ),
+        _rejected(rejected, slices["path"].nunique(), limits["max_rejected_share"]),
         _conflicts(slices, limits["max_label_conflicts"]),
         _duplicates(slices),
         _twins(slices, twins),
@@ -83,6 +87,19 @@ def split_findings(
             ],
         }
     ]
+
+
+def no_split(name: str, problem: str, remedy: str) -> Finding:
+    """Say that there is no split to train under: its file is broken, or nothing can be dealt."""
+    return {
+        "check": f"the split {name!r}",
+        "about": "data",
+        "level": "fail",
+        "count": 0,
+        "says": problem,
+        "remedy": remedy,
+        "examples": [],
+    }
 
 
 def _confounded(bias: Confounder, limit: float) -> Finding:
@@ -134,15 +151,19 @@ def _conflicts(slices: pd.DataFrame, limit: float) -> Finding:
 
 def _duplicates(slices: pd.DataFrame) -> Finding:
     copies = slices[slices.duplicated("sha256")]
+    owners = slices.groupby("sha256")["patient"].nunique()
+    apart = slices[slices["sha256"].isin(owners.index[owners > 1])]
     return {
         "check": "exact duplicates",
         "about": "data",
         "level": "warn" if len(copies) else "ok",
         "count": len(copies),
-        "says": f"{len(copies)} slices are copies of another file.",
-        "remedy": "Harmless for the split, since scans that share a slice are joined; they count "
-        "twice in training.",
-        "examples": list(copies["path"].head(5)),
+        "says": f"{len(copies)} slices are copies of another file; "
+        f"{apart['sha256'].nunique()} pictures belong to more than one patient.",
+        "remedy": "Copies within a patient count twice in training. One picture of two patients "
+        "means that they are one, or that a file was copied by mistake: the split may part them. "
+        "Say so in data.corrections.",
+        "examples": list((apart if len(apart) else copies)["path"].head(5)),
     }
 
 

@@ -85,9 +85,13 @@ def by_scan(slices: pd.DataFrame) -> pd.DataFrame:
     """Return one row a scan and label: most frequent category and median number of its slices."""
     table = slices.assign(size=slices["width"].astype(str) + " x " + slices["height"].astype(str))
     groups = table.groupby(["scan", "label"], sort=False)
-    first = groups[list(_CATEGORIES)].first()  # a scan has one phase, view, size and window
     numbers = [name for name in KINDS if name not in _CATEGORIES]
-    return first.join(groups[numbers].median()).reset_index()
+    scans = groups[numbers].median()
+    for name in _CATEGORIES:
+        counts = table.groupby(["scan", "label", name], sort=False).size().reset_index(name="times")
+        frequent = counts.sort_values("times", ascending=False, kind="stable")
+        scans[name] = frequent.drop_duplicates(["scan", "label"]).set_index(["scan", "label"])[name]
+    return scans.reset_index()
 
 
 def confounders(slices: pd.DataFrame) -> list[Confounder]:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kidney.data.likeness import correlation, nearest
-from kidney.data.split import parts_in
+from kidney.data.split import parts_in, patients_that_cross
 
 Pair = tuple[int, int, float]  # two rows of the manifest and their correlation
 NEAR_COPY = 0.90  # correlation of thumbnails, as for scans: neighbours of a scan reach 0.98
@@ -21,12 +21,12 @@ class Leakage:
 
     Attributes:
         nearest_in_training: share of test slices whose nearest other slice is in training.
-        near_copies: share of test slices whose nearest other slice is in training and correlates
-            above 0.90 with it.
+        near_copies: share of test slices that correlate above 0.90 with the training slice that is
+            nearest to them.
         memory_accuracy: accuracy of giving a test slice the label of its nearest training slice.
         majority_accuracy: accuracy of giving it the most frequent label of the training part.
         crossing: patients with slices in more than one part.
-        pairs: (test row, training row, correlation) of the closest pairs, at most 6.
+        pairs: (test row, training row, correlation) of near copies, at most 6 of all degrees.
     """
 
     nearest_in_training: float
@@ -53,11 +53,9 @@ def measure_leakage(
     """
     everyone = np.arange(len(slices))
     closest = nearest(places, everyone, everyone)
-    alike = correlation(thumbnails, everyone, closest)
     labels = slices["label"].to_numpy()
-    in_training = np.zeros(len(slices), dtype=bool)
-    remembered, majority = np.zeros(len(slices), dtype=bool), np.zeros(len(slices), dtype=bool)
-    tested = np.zeros(len(slices), dtype=bool)
+    tested, in_training, remembered, majority = np.zeros((4, len(slices)), dtype=bool)
+    twin, alike = closest.copy(), np.zeros(len(slices))
     crossing: set[str] = set()
     for fold in range(split["folds"]):
         parts = parts_in(slices, split, fold).to_numpy()
@@ -66,12 +64,13 @@ def measure_leakage(
             continue
         tested[test] = True
         in_training[test] = parts[closest[test]] == "train"
-        remembered[test] = labels[nearest(places, test, train)] == labels[test]
+        twin[test] = nearest(places, test, train)
+        alike[test] = correlation(thumbnails, test, twin[test])
+        remembered[test] = labels[twin[test]] == labels[test]
         names, counts = np.unique(labels[train], return_counts=True)
         majority[test] = labels[test] == names[counts.argmax()]
-        count = pd.Series(parts).groupby(slices["patient"].to_numpy()).nunique()
-        crossing |= set(count.index[count > 1])
-    copies = in_training & (alike > NEAR_COPY)
+        crossing |= set(patients_that_cross(slices, pd.Series(parts, index=slices.index)))
+    copies = tested & (alike > NEAR_COPY)
     worst = np.flatnonzero(copies)[np.argsort(-alike[copies], kind="stable")]
     return Leakage(
         nearest_in_training=_share(in_training, tested),
@@ -80,7 +79,7 @@ def measure_leakage(
         majority_accuracy=_share(majority, tested),
         crossing=len(crossing),
         pairs=tuple(
-            (int(row), int(closest[row]), round(float(alike[row]), 3))
+            (int(row), int(twin[row]), round(float(alike[row]), 3))
             for row in worst[:: max(len(worst) // 6, 1)][:6]
         ),
     )

@@ -45,6 +45,10 @@ def report_page(
         parts: part of each slice in the chosen fold; None where nothing can be dealt.
         doubtful: what `boundaries` returned, least sure first.
     """
+    # Archives nest their folders; what all paths begin with tells nobody anything.
+    shared = os.path.commonpath(list(slices["path"].map(os.path.dirname)))
+    prefix = f"{shared}/" if shared else ""
+    slices = slices.assign(path=slices["path"].str.removeprefix(prefix))
     failed = [finding["check"] for finding in found if finding["level"] == "fail"]
     verdict = f"FAILS: {'; '.join(failed)}." if failed else "Passes all checks that stop training."
     lead = (
@@ -53,7 +57,7 @@ def report_page(
     )
     notes = "".join(
         note(f["level"], f["check"], f["says"], "" if f["level"] == "ok" else f["remedy"],
-             f["examples"])
+             [example.replace(prefix, "") for example in f["examples"]])
         for f in sorted(found, key=lambda f: ("fail", "warn", "ok").index(f["level"]))
         if f["level"] != "ok" or f["about"] == "split"
     )  # fmt: skip
@@ -68,16 +72,13 @@ def report_page(
              slices, thumbnails, leakage.pairs if leakage else (), "No test slice has a near copy."
          )),
         ("The least sure decisions of scan inference",
-         _doubt_section(slices, thumbnails, doubtful)),
+         _doubt_section(slices, thumbnails, doubtful, prefix)),
         ("Nearly the same picture under two labels",
          _pair_sheet(slices, thumbnails, twins[:_SCANS_SHOWN], "None.")),
         ("What passed", table(["", "check", "result"], passed)),
         ("Sizes in pixels", table(["width x height", "slices"], list(counts["sizes"].items()))),
     ]  # fmt: skip
-    # Archives nest their folders; what all paths begin with tells nobody anything.
-    shared = os.path.commonpath(list(slices["path"].map(os.path.dirname)))
-    html = page(f"Validation of {name}", lead, sections)
-    return html.replace(f"{escape(shared)}/", "") if shared else html
+    return page(f"Validation of {name}", lead, sections)
 
 
 def _bias_section(biases: Sequence[Confounder]) -> str:
@@ -126,12 +127,17 @@ def _sheets(slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> str:
 
 
 def _doubt_section(
-    slices: pd.DataFrame, thumbnails: NDArray[np.uint8], doubtful: pd.DataFrame
+    slices: pd.DataFrame, thumbnails: NDArray[np.uint8], doubtful: pd.DataFrame, prefix: str
 ) -> str:
     if doubtful.empty:
         return "<p>None: the files name their scans, or the pictures leave no doubt.</p>"
     row_of = {path: row for row, path in enumerate(slices["path"])}
+    for end in ("before", "after"):
+        doubtful = doubtful.assign(**{end: doubtful[end].str.removeprefix(prefix)})
+        doubtful = doubtful[doubtful[end].isin(row_of)]
     shown = doubtful.head(_SCANS_SHOWN)
+    if shown.empty:
+        return "<p>None of the slices that are left.</p>"
     sheet = np.hstack(
         [
             np.vstack([thumbnails[row_of[pair.before]], thumbnails[row_of[pair.after]]])

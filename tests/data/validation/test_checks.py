@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -99,6 +100,24 @@ def test_a_phase_that_tells_the_label_comes_first(limit: float, level: str) -> N
     assert (first["check"], first["level"]) == ("Contrast phase against label", level)
     assert "stone is always enhanced (2 of 2 scans)" in first["says"]
     assert "right for 100% of the scans" in first["says"]
+
+
+def test_a_weaker_confounder_fails_where_the_limit_is_low() -> None:
+    generator = np.random.default_rng(0)
+    slices = manifest_of({"cyst": [1] * 20, "stone": [1] * 20})
+    slices["body_share"] = (slices["label"] == "stone") * 0.5 + generator.normal(size=40)
+    name = "Body size in the picture against label"
+    assert 0.1 < confounders(slices)[0].effect < 0.5
+    assert name not in found_in(slices, max_confounding=1.0)
+    assert found_in(slices, max_confounding=0.1)[name]["level"] == "fail"
+
+
+def test_one_picture_of_two_patients_is_pointed_out() -> None:
+    slices = GOOD.copy()
+    slices.loc[8, "sha256"] = slices.loc[5, "sha256"]
+    found = found_in(slices)["exact duplicates"]
+    assert "1 pictures belong to more than one patient" in found["says"]
+    assert found["examples"] == [slices["path"][5], slices["path"][8]]
 
 
 def leakage(**changes: Any) -> Leakage:

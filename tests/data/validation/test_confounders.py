@@ -41,6 +41,12 @@ def test_scans_count_once_however_many_slices_they_have() -> None:
     }
 
 
+def test_of_several_values_of_a_scan_the_most_frequent_counts() -> None:
+    slices = SLICES.copy()
+    slices.loc[slices["scan"] == "normal-0000", "phase"] = ["plain", "enhanced", "enhanced"]
+    assert named(slices, "phase").counts["normal"] == {"enhanced": 1, "plain": 5}
+
+
 def test_numbers_are_medians_of_a_scan() -> None:
     slices = SLICES.copy()
     slices.loc[slices["scan"] == "normal-0000", "soft_grey"] = [10.0, 20.0, 90.0]

@@ -40,6 +40,25 @@ def test_a_split_by_slices_gives_the_labels_away(data: Path) -> None:
         assert slices["scan"][test] == slices["scan"][train]
 
 
+def test_a_copy_in_training_counts_beside_closer_slices_of_the_own_scan() -> None:
+    # Each scan of five slices has a partner in another fold that looks nearly the same.
+    looks = np.stack(
+        [
+            np.clip(base.astype(int) + 6 * part + number, 0, 255).astype(np.uint8)
+            for base in LOOKS[::4]
+            for part in range(2)
+            for number in range(5)
+        ]
+    )
+    slices = manifest_of({"cyst": [5] * 40})
+    split = dealt("by_scan", slices, 5, 0)
+    partners = {f"cyst-{100 * number:04d}": number % 2 * 3 for number in range(40)}
+    split["fold_of"] = partners
+    found = measure_leakage(slices, looks, coordinates(looks), split)
+    assert found.near_copies > 0.9
+    assert found.crossing == 0
+
+
 def test_every_fold_is_tested_once(data: Path) -> None:
     slices = read_manifest(data)
     split = dealt("by_scan", slices, 4, 0)

@@ -120,6 +120,19 @@ def test_doubtful_scans_are_shown_with_both_slices(data: Path) -> None:
     assert text[row - 3] == first.decision
 
 
+def test_what_all_paths_begin_with_is_left_out_and_pictures_stay_whole(
+    source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "deep" / "image").mkdir(parents=True)
+    source.rename(tmp_path / "deep" / "image" / "png")
+    take(tmp_path / "data", tmp_path / "deep")
+    html = page_of(tmp_path / "data", "leaky")
+    assert "image/png/Cyst" not in html
+    assert "Cyst/Cyst- (" in html
+    for data in re.findall(r'src="data:image/png;base64,([^"]*)"', html):
+        Image.open(io.BytesIO(base64.b64decode(data))).load()
+
+
 def test_a_picture_is_encoded_as_it_is() -> None:
     grey = np.arange(96 * 96, dtype=np.uint32).reshape(96, 96).astype(np.uint8)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(grey)))), grey)
