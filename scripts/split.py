@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> None:
     path = split_stage(cfg)
     slices = read_manifest(data_folder(cfg))
     split = read_split(data_folder(cfg), cfg.split.name, slices)
-    parts = parts_of(slices, split, cfg.split.fold)
+    parts = parts_of(slices, split, cfg.split.fold, cfg.split.validation_fold)
     for part in PARTS:
         rows = slices[parts == part]
         labels = rows["label"].value_counts().sort_index().to_dict()

@@ -65,7 +65,7 @@ def build_artifact(
         review_below=REVIEW_BELOW,
         ood_threshold=None,
         data=lineage["data"],
-        baseline=lineage["baseline"],
+        baseline=_baseline_of(lineage),
         metrics=_metrics_of(checkpoint, evaluation),
         code=lineage["code"],
         run=lineage["run"],
@@ -76,6 +76,17 @@ def build_artifact(
     with whole_file(path) as temporary:
         write_onnx(classifier, card, temporary)
         return verify(classifier, temporary, slices)
+
+
+def _baseline_of(lineage: dict[str, Any]) -> dict[str, Any]:
+    if "baseline" not in lineage:
+        raise ArtifactError(
+            "Expected a checkpoint that knows what its training slices look like, but this one is "
+            "of an earlier version.",
+            "Train again with this version, then export.",
+        )
+    baseline: dict[str, Any] = lineage["baseline"]
+    return baseline
 
 
 def _metrics_of(checkpoint: Path, evaluation: Path) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def log_parameters(tracking: Tracking, run_id: str, parameters: Mapping[str, obj
             client.log_param(run_id, name, str(value)[:500])
 
 
-def best_run(tracking: Tracking, data: str, split: str, fold: str, validation_fold: str) -> Run:
+def best_run(tracking: Tracking, data: str, split: str, fold: int, validation_fold: int) -> Run:
     """Find the finished run with the best validation macro AUROC. Test figures play no part.
 
     Args:
@@ -140,7 +140,7 @@ def best_run(tracking: Tracking, data: str, split: str, fold: str, validation_fo
         data: fingerprint of the manifest.
         split: fingerprint of the split.
         fold: the test fold.
-        validation_fold: the validation fold as the run's tag has it.
+        validation_fold: the validation fold.
 
     Raises:
         ArtifactError: there is none for this data and split.
@@ -155,7 +155,8 @@ def best_run(tracking: Tracking, data: str, split: str, fold: str, validation_fo
     )
     if not found:
         raise ArtifactError(
-            f"Expected a finished training run on data {data} with split {split}, fold {fold}, in "
+            f"Expected a finished training run on data {data} with split {split}, fold {fold}, "
+            f"validation fold {validation_fold}, in "
             f"experiment {tracking.experiment!r} of {tracking.uri}, but found none.",
             "Train first (python train.py with the same data=... split=...), or name a "
             "checkpoint: checkpoint=PATH.",

@@ -1,9 +1,6 @@
 """One training run: configuration in, best checkpoint and its record out."""
 
-import hashlib
-import json
 import logging
-import os
 import shutil
 import warnings
 from dataclasses import dataclass
@@ -40,11 +37,11 @@ from kidney.tracking.runs import (
     start_run,
 )
 from kidney.training.callbacks import BEST, LAST, SeedEachBatch, WholeCheckpoints
-from kidney.training.features import features_path, pooled_features
-from kidney.training.lineage import lineage_of
+from kidney.training.features import pooled_features
+from kidney.training.lineage import features_of, job_of, lineage_of, runs_folder
 from kidney.training.memory import keep_freed_memory
 from kidney.training.stages import data_folder
-from kidney.training.sweep import PARENT_RUN
+from kidney.training.sweep import parent_of_sweep
 
 _MONITOR = "val_macro_auroc"
 
@@ -58,13 +55,19 @@ class Trained:
     val_macro_auroc: float
 
 
-def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Trained:
+def train(
+    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], parent: str | None = None
+) -> Trained:
     """Train what `cfg` describes; go on where the same training was cut off.
-
-    `slices` and `split` are what `prepare` returned.
 
     A run lies in runs/NAME-JOB, where JOB is a hash of everything that decides its result. While
     last.ckpt lies there the run is unfinished.
+
+    Args:
+        cfg: the whole configuration.
+        slices: the manifest, and `split` the split, as `prepare` returned them.
+        split: see `slices`.
+        parent: id of the tracking run that this one belongs to; the sweep's by default.
 
     Raises:
         KidneyError: data, weights or settings do not fit; the message says what to do.
@@ -78,12 +81,12 @@ def train(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Train
         cfg.model, classes=list(cfg.data.classes), lineage=lineage, _convert_="all"
     )
     # Opened only now: weights that cannot be had leave no run behind.
-    folder = _run_folder(cfg, lineage)
+    folder = runs_folder(cfg) / f"{cfg.model.backbone}-{job_of(cfg, lineage)}"
     tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
-    run_id, resumed = _open_run(tracking, folder, cfg, lineage)
+    run_id, resumed = _open_run(tracking, folder, cfg, lineage, parent)
     task.hparams["lineage"]["run"] = run_id
 
-    data = _datamodule(cfg)
+    data = datamodule(cfg)
     best_checkpoint = ModelCheckpoint(
         folder, filename=BEST.removesuffix(".ckpt"), monitor=_MONITOR, mode="max",
         save_weights_only=True, enable_version_counter=False, save_on_train_epoch_end=True,
@@ -137,23 +140,12 @@ def _record(cfg: DictConfig, tracking: Tracking, best: Trained) -> None:
     best.checkpoint.with_name(LAST).unlink(missing_ok=True)
 
 
-def _run_folder(cfg: DictConfig, lineage: dict[str, Any]) -> Path:
-    decides = {
-        "settings": [
-            OmegaConf.to_container(cfg[key], resolve=True) for key in ("model", "trainer", "split")
-        ],
-        "classes": list(cfg.data.classes),
-        "numbers": [cfg.seed, cfg.batch_size, cfg.patience],
-        "data": lineage["data"]["fingerprint"],
-        "split": lineage["split"]["fingerprint"],
-        "weights": lineage["weights"],
-    }
-    job = hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:10]
-    return Path(cfg.workspace).absolute() / "runs" / f"{cfg.model.backbone}-{job}"
-
-
 def _open_run(
-    tracking: Tracking, folder: Path, cfg: DictConfig, lineage: dict[str, Any]
+    tracking: Tracking,
+    folder: Path,
+    cfg: DictConfig,
+    lineage: dict[str, Any],
+    parent: str | None,
 ) -> tuple[str, bool]:
     """Return the tracking run and whether a checkpoint waits to be resumed."""
     known = folder / "run_id"
@@ -172,11 +164,11 @@ def _open_run(
         "split": lineage["split"]["fingerprint"],
         "split_name": cfg.split.name,
         "fold": str(cfg.split.fold),
-        "validation_fold": str(cfg.split.validation_fold),
+        "validation_fold": str(lineage["split"]["validation_fold"]),
         "git_commit": lineage["code"],
         "data_name": cfg.data.name,
     }
-    run_id = start_run(tracking, folder.name, tags, os.environ.get(PARENT_RUN))
+    run_id = start_run(tracking, folder.name, tags, parent or parent_of_sweep())
     parameters = {
         f"{group}.{name}": value
         for group in ("model", "trainer", "split")
@@ -187,7 +179,8 @@ def _open_run(
     return run_id, False
 
 
-def _datamodule(cfg: DictConfig) -> KidneyDataModule:
+def datamodule(cfg: DictConfig) -> KidneyDataModule:
+    """Return the slices of the chosen data set, split and fold as batches."""
     return KidneyDataModule(
         folder=data_folder(cfg),
         classes=list(cfg.data.classes),
@@ -210,10 +203,7 @@ def _features(
 ) -> Any:
     data.setup()
     rows = len(data.slices)
-    path = features_path(
-        Path(cfg.workspace) / "cache", lineage["data"]["fingerprint"], lineage["weights"],
-        cfg.model.backbone, cfg.model.image_size,
-    )  # fmt: skip
+    path = features_of(cfg, lineage)
     every = SliceDataset(data.cache, np.arange(rows), data.labels, data.resize)
     return pooled_features(
         task.classifier,

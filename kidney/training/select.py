@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kidney.data.manifest import fingerprint, read_manifest
-from kidney.data.split import read_split, split_fingerprint
+from kidney.data.split import read_split, split_fingerprint, validation_fold_of
 from kidney.tracking.runs import SELECTION_METRIC, Tracking, best_run, download_checkpoint
 from kidney.training.callbacks import BEST
 from kidney.training.stages import data_folder
@@ -36,7 +36,8 @@ def choose_checkpoint(cfg: DictConfig) -> Chosen:
     else:
         slices = read_manifest(data_folder(cfg))
         split = read_split(data_folder(cfg), cfg.split.name, slices)
-        fold, validation_fold = str(cfg.split.fold), str(cfg.split.validation_fold)
+        fold = int(cfg.split.fold)
+        validation_fold = validation_fold_of(split, fold, cfg.split.validation_fold)
         found = best_run(
             tracking, fingerprint(slices), split_fingerprint(split), fold, validation_fold
         )

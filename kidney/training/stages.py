@@ -9,30 +9,42 @@ from typing import Any
 
 import pandas as pd
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kidney.data.cache import open_thumbnails
 from kidney.data.ingest import ingest
 from kidney.data.likeness import coordinates
 from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, read_rejected
-from kidney.data.split import LEAKY, dealt, parts_in, read_split, split_path, write_split
-from kidney.data.validation.checks import Finding, findings, split_findings, summary
+from kidney.data.split import (
+    LEAKY,
+    StaleSplitError,
+    check_folds,
+    dealt,
+    parts_in,
+    read_split,
+    split_path,
+    write_split,
+)
+from kidney.data.validation.checks import Finding, findings, no_split, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import SAME_PICTURE, across_labels, measure_leakage
 from kidney.data.validation.report import report_page
-from kidney.errors import DataError
-from kidney.files import write_text
-from kidney.urls import without_secrets
+from kidney.errors import ConfigError, DataError
+from kidney.files import sha256, write_text
+from kidney.urls import is_url, without_secrets
+
+SETTINGS = "ingest.json"
+_OF_THE_SOURCE = ("source", "sha256")  # settings of fetch that `origin` stands for
 
 
 def data_folder(cfg: DictConfig) -> Path:
     """Return where the chosen data set lies."""
-    return Path(cfg.workspace, "data", cfg.data.name)
+    return Path(cfg.workspace, "data", str(cfg.data.name))
 
 
 def ingest_stage(cfg: DictConfig) -> pd.DataFrame:
-    """Fetch the source and write the manifest."""
-    return ingest(
+    """Fetch the source, write the manifest, and note the settings that made it."""
+    slices = ingest(
         data_folder(cfg),
         fetch=instantiate(cfg.data.fetch, _partial_=True),
         read=instantiate(cfg.data.read, _partial_=True, _convert_="all"),
@@ -40,6 +52,22 @@ def ingest_stage(cfg: DictConfig) -> pd.DataFrame:
         classes=list(cfg.data.classes),
         corrections=cfg.data.corrections,
     )
+    write_text(data_folder(cfg) / SETTINGS, json.dumps(_ingest_settings(cfg), indent=1) + "\n")
+    return slices
+
+
+def _ingest_settings(cfg: DictConfig) -> dict[str, Any]:
+    """Return what decides the manifest, but for the source."""
+    data = OmegaConf.to_container(cfg.data, resolve=True)
+    assert isinstance(data, dict)
+    corrections = data["corrections"]
+    fetch = {name: value for name, value in data["fetch"].items() if name not in _OF_THE_SOURCE}
+    return {
+        "fetch": fetch,
+        "read": data["read"],
+        "classes": data["classes"],
+        "corrections": sha256(Path(corrections)) if corrections else None,
+    }
 
 
 def validate_stage(cfg: DictConfig) -> list[Finding]:
@@ -54,14 +82,14 @@ def validate_stage(cfg: DictConfig) -> list[Finding]:
     slices = read_manifest(folder)
     thumbnails = open_thumbnails(folder, slices)
     places = coordinates(thumbnails)
-    split = _split_to_check(cfg, slices)
+    split, found = _split_to_check(cfg, slices)
     with ThreadPoolExecutor() as pool:
         leaking = pool.submit(measure_leakage, slices, thumbnails, places, split) if split else None
         seeking = pool.submit(across_labels, slices, thumbnails, places, above=SAME_PICTURE)
         biases = confounders(slices)
         twins = seeking.result()
         leakage = leaking.result() if leaking else None
-    found = findings(
+    found += findings(
         slices, read_rejected(folder), twins, biases, list(cfg.data.classes), cfg.validation,
         asked.folds,
     )  # fmt: skip
@@ -96,13 +124,23 @@ def validate_stage(cfg: DictConfig) -> list[Finding]:
     return [finding for finding in found if finding["level"] == "fail"]
 
 
-def _split_to_check(cfg: DictConfig, slices: pd.DataFrame) -> dict[str, Any] | None:
-    folder, split = data_folder(cfg), cfg.split
-    with suppress(DataError):  # none yet, or of an earlier manifest: it will be dealt again
-        return read_split(folder, split.name, slices)
-    with suppress(DataError):  # too few patients of a class: a finding of its own says so
-        return dealt(split.name, slices, split.folds, split.seed)
-    return None
+def _split_to_check(
+    cfg: DictConfig, slices: pd.DataFrame
+) -> tuple[dict[str, Any] | None, list[Finding]]:
+    """Return the split file, or what would be dealt; and what is wrong with either."""
+    folder, asked = data_folder(cfg), cfg.split
+    found: list[Finding] = []
+    try:
+        if split_path(folder, asked.name).is_file():
+            with suppress(StaleSplitError):  # python scripts/split.py comes next and deals it anew
+                split = read_split(folder, asked.name, slices)
+                check_folds(split, asked.fold, asked.validation_fold)
+                return split, found
+        split = dealt(asked.name, slices, asked.folds, asked.seed)
+    except DataError as error:
+        return None, [no_split(asked.name, error.problem, error.remedy)]
+    check_folds(split, asked.fold, asked.validation_fold)
+    return split, found
 
 
 def split_stage(cfg: DictConfig) -> Path:
@@ -123,6 +161,7 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
         print(f"No data in {folder} yet: ingesting {_origin(cfg)}", flush=True)
         ingest_stage(cfg)
     slices = read_manifest(folder)
+    _check_settings(cfg)
     origin = str(slices["origin"].iloc[0])
     if cfg.data.source != cfg.data.default_source and origin != _origin(cfg):
         raise DataError(
@@ -154,6 +193,28 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     return slices, split
 
 
+def _check_settings(cfg: DictConfig) -> None:
+    """See that the manifest was made with the settings that are asked for now."""
+    path = data_folder(cfg) / SETTINGS
+    if not path.is_file():
+        return
+    then, now = json.loads(path.read_text(encoding="utf-8")), _ingest_settings(cfg)
+    if changed := [f"data.{name}" for name in now if then.get(name) != now[name]]:
+        raise DataError(
+            f"Expected the settings with which {data_folder(cfg)} was ingested, but "
+            f"{' and '.join(changed)} changed since.",
+            "Ingest again (python scripts/ingest.py with the same settings), or keep both: "
+            "data.name=ANOTHER_NAME.",
+        )
+
+
 def _origin(cfg: DictConfig) -> str:
-    source = without_secrets(str(cfg.data.source))
-    return source if source.startswith(("kaggle:", "http://", "https://")) else Path(source).name
+    source = str(cfg.data.source)
+    if "source" not in cfg.data.fetch and source != cfg.data.default_source:
+        raise ConfigError(
+            f"Expected no data.source: data={cfg.data.name} makes its slices itself, got {source}.",
+            "Choose the data set that reads such files, for example data=ct_kidney.",
+        )
+    if source.startswith("kaggle:") or is_url(source):
+        return without_secrets(source)
+    return Path(source).expanduser().resolve().name or source

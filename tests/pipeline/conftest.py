@@ -13,6 +13,8 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 SMALL_PHANTOM = {"scans_per_class": 3, "size": 96, "max_slices": 8}
+# The same set where the configuration comes from conf/ and not from params.yaml.
+PHANTOM = ["data=phantom", *(f"++data.fetch.{name}={n}" for name, n in SMALL_PHANTOM.items())]
 
 
 @dataclass(frozen=True)

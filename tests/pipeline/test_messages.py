@@ -2,6 +2,8 @@
 
 import sys
 
+from tests.pipeline.conftest import PHANTOM
+
 
 def test_no_network_and_no_data_stops_with_the_three_ways_on(make_checkout):
     checkout = make_checkout()
@@ -25,7 +27,7 @@ def test_weights_out_of_reach_stop_with_the_ways_on(pipeline):
     done = pipeline.run(
         sys.executable,
         "train.py",
-        "data=phantom",
+        *PHANTOM,
         "split.folds=3",
         "model.weights=none",
         check=False,

@@ -3,6 +3,8 @@
 import sqlite3
 import sys
 
+from tests.pipeline.conftest import PHANTOM
+
 BACKBONES = {
     "vgg16", "resnet50", "vit_small_patch14_dinov2", "inception_v3", "tf_efficientnet_lite0"
 }  # fmt: skip
@@ -11,7 +13,7 @@ BACKBONES = {
 def test_a_smoke_sweep_trains_every_backbone_below_one_parent(pipeline):
     pipeline.run(
         sys.executable, "train.py", "-m", "model=vgg16,resnet50,vit,inception_v3,lite0",
-        "trainer=smoke", "data=phantom", "split.folds=3", "batch_size=2", "model.image_size=112",
+        "trainer=smoke", *PHANTOM, "split.folds=3", "batch_size=2", "model.image_size=112",
         "trainer.limit_train_batches=1", "trainer.limit_val_batches=1",
     )  # fmt: skip
     with sqlite3.connect(pipeline.folder / "mlflow.db") as store:
@@ -30,7 +32,7 @@ def test_a_smoke_sweep_trains_every_backbone_below_one_parent(pipeline):
 
 def test_two_processes_make_one_run(pipeline):
     pipeline.run(
-        sys.executable, "train.py", "data=phantom", "split.folds=3", "model=tiny", "workers=0",
+        sys.executable, "train.py", *PHANTOM, "split.folds=3", "model=tiny", "workers=0",
         "model.image_size=32", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1",
         "tracking.experiment=ddp",
     )  # fmt: skip
