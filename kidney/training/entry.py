@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,19 @@ def entry_point(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
         decorated()
 
     return command
+
+
+def print_figures(result: Mapping[str, Any], report: Path) -> None:
+    """Print the figures of an evaluation with their intervals."""
+    split = result["split"]
+    print(
+        f"Split {split['name']!r}, fold {split['fold']}, part {split['part']}: "
+        f"{result['slices']:,} slices of {result['scans']} scans"
+    )
+    for name, figure in result["figures"].items():
+        if figure["value"] is not None:
+            print(f"  {name:18} {figure['value']:.3f}  [{figure['low']:.3f}, {figure['high']:.3f}]")
+    print(f"Report: {report}")
 
 
 def is_sweep() -> bool:

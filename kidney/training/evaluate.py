@@ -5,12 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from omegaconf import DictConfig
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from kidney.data.datamodule import KidneyDataModule
 from kidney.data.manifest import fingerprint
@@ -19,9 +14,10 @@ from kidney.errors import ArtifactError
 from kidney.evaluation.report import evaluate, report_page
 from kidney.files import sha256, write_text
 from kidney.models.checkpoint import load_checkpoint
-from kidney.models.classifier import KidneyClassifier, resize
+from kidney.models.classifier import resize
 from kidney.tracking.runs import Tracking, log_result
 from kidney.training.memory import keep_freed_memory
+from kidney.training.predict import predict
 from kidney.training.select import choose_checkpoint
 from kidney.training.stages import data_folder
 
@@ -46,7 +42,7 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
         classes=settings["classes"],
         split=lineage["split"]["name"],
         fold=lineage["split"]["fold"],
-        validation_fold=lineage["split"]["validation_fold"],
+        validation_fold=lineage["split"].get("validation_fold"),
         resize=partial(resize, size=settings["image_size"]),
         batch_size=cfg.batch_size,
         workers=cfg.workers,
@@ -56,7 +52,7 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     _check_lineage(data, lineage)
     rows = data.rows("test")
     slices = data.slices.iloc[rows]
-    probabilities = _probabilities(classifier, data.test_dataloader())
+    probabilities = predict(classifier, data.test_dataloader())
     labels = data.labels[rows]
     result = {
         "model": {
@@ -67,7 +63,7 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
         },
         "data": lineage["data"],
         "split": {**lineage["split"], "part": "test"},
-        **evaluate(labels, probabilities, slices["scan"].to_numpy(), settings["classes"]),
+        **evaluate(labels, probabilities, slices["patient"].to_numpy(), settings["classes"]),
     }
     folder = Path(cfg.artifacts) / "evaluation" / lineage["split"]["name"]
     predictions = slices[["path", "label", "scan"]].copy()
@@ -77,20 +73,6 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     write_text(folder / "metrics.json", json.dumps(result, indent=1) + "\n")
     _log(cfg, result, folder)
     return result, folder
-
-
-def _probabilities(
-    classifier: KidneyClassifier, loader: DataLoader[dict[str, torch.Tensor]]
-) -> NDArray[np.float32]:
-    """Return float32 (N, K) in the loader's order."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    classifier = classifier.to(device)
-    with torch.inference_mode():
-        batches = [
-            classifier(batch["slices"].to(device)).probabilities.cpu().numpy()
-            for batch in tqdm(loader, desc="Evaluate", unit="batch")
-        ]
-    return np.concatenate(batches)
 
 
 def _check_lineage(data: KidneyDataModule, lineage: dict[str, Any]) -> None:

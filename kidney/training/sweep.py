@@ -10,6 +10,11 @@ from omegaconf import DictConfig
 PARENT_RUN = "KIDNEY_PARENT_RUN"
 
 
+def parent_of_sweep() -> str | None:
+    """Return the parent run's id inside a multirun."""
+    return os.environ.get(PARENT_RUN)
+
+
 class SweepParent(Callback):
     """Hydra callback: opens the parent run before the first job and closes it after the last."""
 

@@ -1,0 +1,162 @@
+"""Every fold trained, and what each says of slices it has not seen pooled to one answer."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from kidney.evaluation.report import evaluate, report_page
+from kidney.files import write_text
+from kidney.models.checkpoint import load_checkpoint
+from kidney.tracking.runs import (
+    SELECTION_METRIC,
+    Tracking,
+    end_run,
+    log_parameters,
+    log_result,
+    reopen_run,
+    start_run,
+)
+from kidney.training.lineage import features_of, job_of, lineage_of, runs_folder
+from kidney.training.predict import predict
+from kidney.training.run import Trained, datamodule, train
+from kidney.training.sweep import parent_of_sweep
+
+_PARTS = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What a cross-validation leaves behind.
+
+    Attributes:
+        run_id: the parent of the folds' runs.
+        result: figures of the pooled test parts, as `evaluate` gives them.
+        val_macro_auroc: of the pooled validation parts; settings are chosen by it.
+        folder: with report.html, metrics.json and predictions.csv.
+    """
+
+    run_id: str
+    result: dict[str, Any]
+    val_macro_auroc: float
+    folder: Path
+
+
+def cross_validate(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> Pooled:
+    """Train all folds of the split and evaluate the pooled predictions of their test parts.
+
+    Each slice is tested once, by the model of the fold that has not seen its patient. A run that
+    was killed goes on with the fold that it was at.
+
+    Args:
+        cfg: the whole configuration; split.fold is not read.
+        slices: the manifest, as `prepare` returned it.
+        split: the split, as `prepare` returned it.
+    """
+    lineage = lineage_of(_of_fold(cfg, 0), slices, split)
+    job = job_of(_of_fold(cfg, 0), lineage)
+    folder = runs_folder(cfg) / f"cv-{cfg.model.backbone}-{job}"
+    tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
+    run_id = _open_parent(tracking, folder, cfg, lineage)
+    tables = []
+    for fold in range(split["folds"]):
+        file = folder / f"fold-{fold}.csv"
+        if not file.is_file():
+            print(f"Fold {fold} of {split['folds']}", flush=True)
+            fold_cfg = _of_fold(cfg, fold)
+            best = train(fold_cfg, slices, split, run_id)
+            write_text(file, _predictions(fold_cfg, best, lineage).to_csv(index=False))
+        tables.append(pd.read_csv(file, dtype={"scan": str, "patient": str}))
+    pooled = _pool(cfg, pd.concat(tables), {**lineage, "run": run_id}, folder)
+    _log(tracking, pooled)
+    for file in folder.glob("fold-*.csv"):  # done: the same command starts anew
+        file.unlink()
+    return pooled
+
+
+def _of_fold(cfg: DictConfig, fold: int) -> DictConfig:
+    changed = OmegaConf.merge(cfg, {"split": {"fold": fold}, "checkpoint": None})
+    assert isinstance(changed, DictConfig)
+    return changed
+
+
+def _open_parent(tracking: Tracking, folder: Path, cfg: DictConfig, lineage: dict[str, Any]) -> str:
+    known = folder / "run_id"
+    if any(folder.glob("fold-*.csv")) and known.is_file():
+        run_id = known.read_text(encoding="utf-8").strip()
+        if reopen_run(tracking, run_id):
+            print(f"Resuming {folder}: this cross-validation was cut off", flush=True)
+            return run_id
+    tags = {
+        "kind": "cross-validation",
+        "data": lineage["data"]["fingerprint"],
+        "split": lineage["split"]["fingerprint"],
+        "split_name": cfg.split.name,
+        "fold": "all",
+        "git_commit": lineage["code"],
+    }
+    run_id = start_run(tracking, folder.name, tags, parent_of_sweep())
+    parameters = {f"model.{name}": value for name, value in cfg.model.items()}
+    log_parameters(tracking, run_id, parameters | {"seed": cfg.seed})
+    write_text(known, run_id)
+    return run_id
+
+
+def _predictions(cfg: DictConfig, best: Trained, lineage: dict[str, Any]) -> pd.DataFrame:
+    """Return what the fold's best checkpoint says of its validation and test part."""
+    classifier, settings = load_checkpoint(best.checkpoint)
+    data = datamodule(cfg)
+    if settings["frozen"]:
+        data.features = np.load(features_of(cfg, lineage))
+    data.setup()
+    loaders = {"val": data.val_dataloader(), "test": data.test_dataloader()}
+    tables = []
+    for part in _PARTS:
+        table = data.slices.iloc[data.rows(part)][["path", "frame", "label", "scan", "patient"]]
+        said = predict(classifier, loaders[part])
+        columns = pd.DataFrame(said, columns=settings["classes"], index=table.index)
+        tables.append(table.assign(part=part, fold=cfg.split.fold).join(columns))
+    return pd.concat(tables)
+
+
+def _pool(
+    cfg: DictConfig,
+    said: pd.DataFrame,
+    lineage: dict[str, Any],
+    folder: Path,
+) -> Pooled:
+    classes = list(cfg.data.classes)
+    figures = {}
+    for part in _PARTS:
+        rows = said[said["part"] == part]
+        labels = rows["label"].map(classes.index).to_numpy(np.int64)
+        probabilities = rows[classes].to_numpy(np.float64)
+        figures[part] = evaluate(labels, probabilities, rows["scan"].to_numpy(), classes)
+    result = {
+        "model": {"backbone": cfg.model.backbone, "run": lineage["run"], "code": lineage["code"]},
+        "data": lineage["data"],
+        "split": {**lineage["split"], "fold": "all", "part": "test"},
+        **figures["test"],
+    }
+    # The last part was the test part: its labels and probabilities are what the page shows.
+    write_text(folder / "report.html", report_page(result, labels, probabilities))
+    write_text(folder / "metrics.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / "predictions.csv", said.to_csv(index=False))
+    chosen_by = figures["val"]["figures"]["macro_auroc"]["value"]
+    return Pooled(lineage["run"], result, float(chosen_by or 0.0), folder)
+
+
+def _log(tracking: Tracking, pooled: Pooled) -> None:
+    figures = {
+        f"pooled_{name}": figure["value"]
+        for name, figure in pooled.result["figures"].items()
+        if figure["value"] is not None
+    }
+    files = [pooled.folder / name for name in ("report.html", "metrics.json", "predictions.csv")]
+    figures[SELECTION_METRIC] = pooled.val_macro_auroc
+    log_result(tracking, pooled.run_id, figures, files)
+    end_run(tracking, pooled.run_id)
