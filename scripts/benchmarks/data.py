@@ -37,7 +37,7 @@ def data_rows() -> Iterator[Row]:
         source = Path("data/ct_kidney/raw")
         if not source.is_dir():
             source = Path(name) / "source"
-            write_class_folders(source, scans_per_class=4, size=512)
+            write_class_folders(source, scans_per_class=5, size=512)
         pictures = [p for p in source.rglob("*.jpg") if "masks" not in p.parts]
         print(f"Slices of {source}: {len(pictures)}", flush=True)
         yield _stations_against_decoding(source, pictures, Path(name))
