@@ -50,7 +50,11 @@ def report_page(
     prefix = f"{shared}/" if shared else ""
     slices = slices.assign(path=slices["path"].str.removeprefix(prefix))
     failed = [finding["check"] for finding in found if finding["level"] == "fail"]
-    verdict = f"FAILS: {'; '.join(failed)}." if failed else "Passes all checks that stop training."
+    verdict = (
+        f"FAILS: {'; '.join(failed)}."
+        if failed
+        else "Passes every check that would stop a training."
+    )
     lead = (
         f"{verdict} {counts['slices']:,} slices of {counts['scans']} scans. Slices of one scan are "
         "near copies of each other, so the number of scans is the size of this set."
