@@ -1,4 +1,11 @@
-"""Checkpoint -> figures by scan: python scripts/evaluate.py [run=ID|checkpoint=FILE]."""
+"""Checkpoint or artifact -> figures by scan.
+
+python scripts/evaluate.py [run=ID|checkpoint=FILE]
+python scripts/evaluate.py artifact=kidney.onnx data.source=FOLDER_OR_ZIP data.labels=labels.csv
+"""
+
+from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -7,11 +14,29 @@ from kidney.training.entry import entry_point, print_figures
 
 @entry_point
 def main(cfg: DictConfig) -> None:
-    """Evaluate on the test part and print the figures with their intervals."""
+    """Evaluate on the test part, or an artifact on slices from elsewhere, and print the figures."""
+    result, folder = _external(cfg) if cfg.artifact else _test_part(cfg)
+    print_figures(result, folder / "report.html")
+
+
+def _test_part(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     from kidney.training.evaluate import evaluate_stage
 
-    result, folder = evaluate_stage(cfg)
-    print_figures(result, folder / "report.html")
+    return evaluate_stage(cfg)
+
+
+def _external(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+    import numpy as np
+
+    from kidney.predictor import Predictor
+    from kidney.training.external import evaluate_external
+
+    predictor = Predictor(Path(cfg.artifact))
+    return evaluate_external(
+        cfg,
+        predictor.card,
+        lambda slices: np.stack([answer.probabilities for answer in predictor.predict(slices)]),
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What a team knows better than its files: a CSV whose values win over what was read or inferred.
 
 Columns: path (or file) and any of label, scan, patient, phase. A path names a file below the raw
-folder, one slice of a file (`FILE#12`, from 0, or `FILE` and 12 in a column frame) or a folder with
-all that is below it; the closest row wins, an empty cell changes nothing. The path, frame and scan
-columns of manifest.csv are such a table: copy them, put wrong groups right, and name the file in
-data.corrections.
+folder, by all of its path or by an end of it that no other file has; one slice of a file (`FILE#12`
+from 0, or `FILE` and 12 in a column frame); or a folder with all that is below it. The closest row
+wins, an empty cell changes nothing. The path, frame and scan columns of manifest.csv are such a
+table: copy them, put wrong groups right, and name the file in data.labels.
 """
 
 import csv
@@ -62,19 +62,30 @@ def corrected(corrections: Corrections, path: str, frame: int) -> dict[str, str]
         return {}
     file = PurePosixPath(path)
     said: dict[str, str] = {}
-    for name in (*map(str, reversed(file.parents)), path, f"{path}#{frame}"):
+    for name in (*map(str, reversed(file.parents)), *_ends(file, frame)):
         said |= corrections.get(name, {})
     return said
 
 
-def unused(corrections: Corrections, seen: Iterable[tuple[str, int]]) -> list[str]:
-    """Name the rows of the table that speak of none of the slices (path, frame)."""
-    names: set[str] = set()
+def misfits(corrections: Corrections, seen: Iterable[tuple[str, int]]) -> list[str]:
+    """Name the rows that speak of none of the slices (path, frame), or of files in two folders."""
+    folders: set[str] = set()
+    files_of: dict[str, set[str]] = {}
     for path, frame in seen:
-        if path not in names:
-            names |= {path, *map(str, PurePosixPath(path).parents)}
-        names.add(f"{path}#{frame}")
-    return sorted(set(corrections) - names)
+        file = PurePosixPath(path)
+        folders |= set(map(str, file.parents))
+        for name in _ends(file, frame):
+            if name in corrections:
+                files_of.setdefault(name, set()).add(path)
+    return sorted(
+        name for name in corrections if name not in folders and len(files_of.get(name, ())) != 1
+    )
+
+
+def _ends(file: PurePosixPath, frame: int) -> list[str]:
+    """List the ends of a path, `c.png` to `a/b/c.png`: tables rarely know how archives nest."""
+    ends = ["/".join(file.parts[start:]) for start in range(len(file.parts) - 1, -1, -1)]
+    return [*ends, *(f"{end}#{frame}" for end in ends)]
 
 
 def _lines(file: Path | str) -> list[tuple[int, list[str]]]:

@@ -83,6 +83,6 @@ def _patients(slices: pd.DataFrame) -> pd.Series:
         raise DataError(
             f"Expected one patient a scan, but scan {several[0]} has "
             f"{sorted(known[slices['scan'] == several[0]].dropna().unique())[:3]}.",
-            "Put the scan or patient column of data.corrections right.",
+            "Put the scan or patient column of data.labels right.",
         )
     return known.fillna(by_scan.transform("first")).fillna(slices["scan"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kidney.data.cache import Decoded, open_thumbnails, write_cache
-from kidney.data.corrections import Corrections, corrected, read_corrections, unused
+from kidney.data.corrections import Corrections, corrected, misfits, read_corrections
 from kidney.data.describe import describe
 from kidney.data.manifest import REJECTED_COLUMNS, write_manifest
 from kidney.data.readers.interface import RawSlice, Reader, Refused, Task
@@ -59,10 +59,10 @@ def ingest(
         sorter = _Sorter(known, list(classes))
         write_cache(folder, sorter.usable(_run_all(read(raw))))
         slices = pd.DataFrame(sorter.rows)
-        if known and (missed := unused(known, sorter.seen)):
+        if known and (missed := misfits(known, sorter.seen)):
             raise DataError(
-                f"Expected every path of {corrections} to be one of the slices or a folder of "
-                f"them, but {missed[:3]} are not.",
+                f"Expected every path of {corrections} to be that of one file or a folder, but "
+                f"{missed[:3]} are not.",
                 f"Write paths as in {folder / 'manifest.csv'}.",
             )
         slices["origin"] = origin

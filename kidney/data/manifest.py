@@ -83,7 +83,7 @@ def read_manifest(folder: Path) -> pd.DataFrame:
 def _unreadable(path: Path, problem: str) -> DataError:
     return DataError(
         f"Expected {path} to have one row a slice with {COLUMNS}, but it {problem}.",
-        "Run python scripts/ingest.py again; put groups and labels right with data.corrections.",
+        "Run python scripts/ingest.py again; put groups and labels right with data.labels.",
     )
 
 

@@ -15,6 +15,11 @@ from kidney.page import page, picture, table
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
+_LEAKS = {
+    "leaky": "SLICES OF ONE SCAN LIE IN TRAINING AND TEST: these figures measure memory, not "
+    "medicine. ",
+    "external": "Slices from elsewhere; nobody knows whether training saw them. ",
+}
 _NAMES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
@@ -56,11 +61,7 @@ def report_page(
         probabilities: float (N, K).
     """
     split, model, classes = result["split"], result["model"], result["classes"]
-    leak = (
-        "SLICES OF ONE SCAN LIE IN TRAINING AND TEST: these figures measure memory, not medicine. "
-        if split["name"] == "leaky"
-        else "No scan of the test part was seen in training. "
-    )
+    leak = _LEAKS.get(split["name"], "No scan of the test part was seen in training. ")
     lead = (
         f"{leak}Split {split['name']}, fold {split['fold']} of {split['folds']}, part "
         f"{split['part']}: {result['slices']:,} slices of {result['scans']} scans. "

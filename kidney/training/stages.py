@@ -48,9 +48,9 @@ def ingest_stage(cfg: DictConfig) -> pd.DataFrame:
         data_folder(cfg),
         fetch=instantiate(cfg.data.fetch, _partial_=True),
         read=instantiate(cfg.data.read, _partial_=True, _convert_="all"),
-        origin=_origin(cfg),
+        origin=origin_of(cfg),
         classes=list(cfg.data.classes),
-        corrections=cfg.data.corrections,
+        corrections=cfg.data.labels,
     )
     write_text(data_folder(cfg) / SETTINGS, json.dumps(_ingest_settings(cfg), indent=1) + "\n")
     return slices
@@ -60,13 +60,13 @@ def _ingest_settings(cfg: DictConfig) -> dict[str, Any]:
     """Return what decides the manifest, but for the source."""
     data = OmegaConf.to_container(cfg.data, resolve=True)
     assert isinstance(data, dict)
-    corrections = data["corrections"]
+    labels = data["labels"]
     fetch = {name: value for name, value in data["fetch"].items() if name not in _OF_THE_SOURCE}
     return {
         "fetch": fetch,
         "read": data["read"],
         "classes": data["classes"],
-        "corrections": sha256(Path(corrections)) if corrections else None,
+        "labels": sha256(Path(labels).expanduser()) if labels else None,
     }
 
 
@@ -158,14 +158,14 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     folder = data_folder(cfg)
     if not (folder / "manifest.csv").is_file():
-        print(f"No data in {folder} yet: ingesting {_origin(cfg)}", flush=True)
+        print(f"No data in {folder} yet: ingesting {origin_of(cfg)}", flush=True)
         ingest_stage(cfg)
     slices = read_manifest(folder)
     _check_settings(cfg)
     origin = str(slices["origin"].iloc[0])
-    if cfg.data.source != cfg.data.default_source and origin != _origin(cfg):
+    if cfg.data.source != cfg.data.default_source and origin != origin_of(cfg):
         raise DataError(
-            f"Expected {folder} to hold {_origin(cfg)}, but it holds {origin}.",
+            f"Expected {folder} to hold {origin_of(cfg)}, but it holds {origin}.",
             "Replace it (python scripts/ingest.py with the same data.source), or keep both: "
             "data.name=ANOTHER_NAME.",
         )
@@ -208,7 +208,8 @@ def _check_settings(cfg: DictConfig) -> None:
         )
 
 
-def _origin(cfg: DictConfig) -> str:
+def origin_of(cfg: DictConfig) -> str:
+    """Return what the manifest says of where the slices came from, without secrets."""
     source = str(cfg.data.source)
     if "source" not in cfg.data.fetch and source != cfg.data.default_source:
         raise ConfigError(

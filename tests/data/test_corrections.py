@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kidney.data.corrections import corrected, read_corrections, unused
+from kidney.data.corrections import corrected, misfits, read_corrections
 from kidney.data.manifest import read_manifest, read_rejected
 from kidney.errors import DataError
 from tests.data.slices import take
@@ -94,7 +94,29 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
 def test_rows_that_speak_of_no_slice_are_named() -> None:
     names = ["a", "a/b", "a/b/1.png", "a/2.dcm#4", "a/2.dcm#5", "b"]
     known = {name: {"scan": "x"} for name in names}
-    assert unused(known, [("a/b/1.png", 0), ("a/2.dcm", 4)]) == ["a/2.dcm#5", "b"]
+    assert misfits(known, [("a/b/1.png", 0), ("a/2.dcm", 4)]) == ["a/2.dcm#5", "b"]
+
+
+def test_an_end_of_a_path_is_enough_where_no_other_file_has_it() -> None:
+    known = {"1.png": {"label": "cyst"}, "b/2.png": {"label": "tumor"}, "v.nii#3": {"scan": "s"}}
+    seen = [("deep/a/1.png", 0), ("deep/b/2.png", 0), ("deep/c/2.png", 0), ("deep/v.nii", 3)]
+    assert [corrected(known, *slice_) for slice_ in seen] == [
+        {"label": "cyst"},
+        {"label": "tumor"},
+        {},
+        {"scan": "s"},
+    ]
+    assert misfits(known, seen) == []
+
+
+def test_an_end_that_two_files_have_is_named() -> None:
+    known = {"1.png": {"label": "cyst"}, "a/1.png": {"label": "cyst"}}
+    assert misfits(known, [("a/1.png", 0), ("b/1.png", 0)]) == ["1.png"]
+
+
+def test_all_of_a_path_wins_over_its_end() -> None:
+    known = {"1.png": {"label": "cyst"}, "a/1.png": {"label": "tumor"}}
+    assert corrected(known, "a/1.png", 0) == {"label": "tumor"}
 
 
 def test_corrected_groups_win_over_inference(source: Path, tmp_path: Path) -> None:

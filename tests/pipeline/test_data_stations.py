@@ -50,7 +50,7 @@ def test_a_real_dicom_series_is_ingested_with_labels_from_a_table(make_checkout,
     (checkout.folder / "labels.csv").write_text(f"path,label\n{folder},normal\n")
     out = checkout.run(
         sys.executable, "scripts/ingest.py", "data=dicom", f"data.source={archive}",
-        "data.corrections=labels.csv",
+        "data.labels=labels.csv",
     ).stdout  # fmt: skip
     assert "20 slices of 1 scans" in out
     slices = pd.read_csv(checkout.folder / "data/dicom/manifest.csv")

@@ -46,16 +46,16 @@ def test_settings_that_changed_since_ingest_are_told(ask, tmp_path: Path) -> Non
     prepare(ask())
     corrections = tmp_path / "corrections.csv"
     corrections.write_text("path,label\nCyst/Cyst- (1).png,stone\n")
-    with pytest.raises(DataError, match=r"data\.corrections changed since"):
-        prepare(ask(f"data.corrections={corrections}"))
+    with pytest.raises(DataError, match=r"data\.labels changed since"):
+        prepare(ask(f"data.labels={corrections}"))
     with pytest.raises(DataError, match=r"data\.read and data\.classes changed since"):
         prepare(ask("data.classes={normal: Tumor, tumor: Normal, cyst: Cyst, stone: Stone}"))
-    ingest_stage(ask(f"data.corrections={corrections}"))
+    ingest_stage(ask(f"data.labels={corrections}"))
     split_stage(ask())
-    prepare(ask(f"data.corrections={corrections}", "split.seed=0"))
+    prepare(ask(f"data.labels={corrections}", "split.seed=0"))
     corrections.write_text("path,label\nCyst/Cyst- (1).png,tumor\n")
-    with pytest.raises(DataError, match=r"data\.corrections changed since"):
-        prepare(ask(f"data.corrections={corrections}"))
+    with pytest.raises(DataError, match=r"data\.labels changed since"):
+        prepare(ask(f"data.labels={corrections}"))
 
 
 @pytest.mark.parametrize(

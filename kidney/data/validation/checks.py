@@ -71,7 +71,7 @@ def split_findings(
     )
     remedy = (
         f"Figures under the split {name!r} measure memory. Use split=by_scan; join scans of one "
-        "patient that were taken for several with data.corrections."
+        "patient that were taken for several with data.labels."
     )
     return [
         {
@@ -162,7 +162,7 @@ def _duplicates(slices: pd.DataFrame) -> Finding:
         f"{apart['sha256'].nunique()} pictures belong to more than one patient.",
         "remedy": "Copies within a patient count twice in training. One picture of two patients "
         "means that they are one, or that a file was copied by mistake: the split may part them. "
-        "Say so in data.corrections.",
+        "Say so in data.labels.",
         "examples": list((apart if len(apart) else copies)["path"].head(5)),
     }
 
@@ -175,7 +175,7 @@ def _twins(slices: pd.DataFrame, twins: Sequence[Pair]) -> Finding:
         "count": len(twins),
         "says": f"{len(twins)} pairs of slices with two labels are nearly the same picture.",
         "remedy": "Ask who labelled them: either one label is wrong, or one patient is in two "
-        "classes; then give both scans one patient in data.corrections.",
+        "classes; then give both scans one patient in data.labels.",
         "examples": [
             f"{slices['path'].iloc[a]} and {slices['path'].iloc[b]} ({alike:.2f})"
             for a, b, alike in twins[:3]
