@@ -63,8 +63,8 @@ def report_page(
     split, model, classes = result["split"], result["model"], result["classes"]
     leak = _LEAKS.get(split["name"], "No scan of the test part was seen in training. ")
     lead = (
-        f"{leak}Split {split['name']}, fold {split['fold']} of {split['folds']}, part "
-        f"{split['part']}: {result['slices']:,} slices of {result['scans']} scans. "
+        f"{leak}Split {split['name']}, {_folds(split)}, part {split['part']}: "
+        f"{result['slices']:,} slices of {result['scans']} scans. "
         f"Intervals hold 95 % of 1,000 resamples of whole scans.\n"
         f"Model {model['backbone']}, run {model['run']}."
     )
@@ -96,6 +96,13 @@ def report_page(
             ),
         ],
     )
+
+
+def _folds(split: dict[str, Any]) -> str:
+    fold, folds = split["fold"], split["folds"]
+    if fold != "all":
+        return f"fold {fold} of {folds}"
+    return f"all {folds} folds pooled" if folds > 1 else "undivided"
 
 
 def _name(figure: str) -> str:

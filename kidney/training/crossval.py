@@ -1,6 +1,5 @@
 """Every fold trained, and what each says of slices it has not seen pooled to one answer."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from kidney.evaluation.report import evaluate, report_page
+from kidney.evaluation.report import evaluate
 from kidney.files import write_text
 from kidney.models.checkpoint import load_checkpoint
 from kidney.tracking.runs import (
@@ -23,10 +22,12 @@ from kidney.tracking.runs import (
 )
 from kidney.training.lineage import features_of, job_of, lineage_of, runs_folder
 from kidney.training.predict import predict
+from kidney.training.results import FILES, predictions_of, write_result
 from kidney.training.run import Trained, datamodule, train
 from kidney.training.sweep import parent_of_sweep
 
 _PARTS = ("val", "test")
+_TEXTS = dict.fromkeys(("path", "label", "scan", "patient"), str)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Pooled:
         run_id: the parent of the folds' runs.
         result: figures of the pooled test parts, as `evaluate` gives them.
         val_macro_auroc: of the pooled validation parts; settings are chosen by it.
-        folder: with report.html, metrics.json and predictions.csv.
+        folder: with report.html, metrics.json, predictions.csv of the test parts and
+            validation-predictions.csv.
     """
 
     run_id: str
@@ -70,7 +72,8 @@ def cross_validate(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any])
             fold_cfg = _of_fold(cfg, fold)
             best = train(fold_cfg, slices, split, run_id)
             write_text(file, _predictions(fold_cfg, best, lineage).to_csv(index=False))
-        tables.append(pd.read_csv(file, dtype={"scan": str, "patient": str}))
+        # Only what is written is read: a class or scan may be called None or 0012.
+        tables.append(pd.read_csv(file, dtype=_TEXTS, keep_default_na=False))
     pooled = _pool(cfg, pd.concat(tables), {**lineage, "run": run_id}, folder)
     _log(tracking, pooled)
     for file in folder.glob("fold-*.csv"):  # done: the same command starts anew
@@ -116,10 +119,9 @@ def _predictions(cfg: DictConfig, best: Trained, lineage: dict[str, Any]) -> pd.
     loaders = {"val": data.val_dataloader(), "test": data.test_dataloader()}
     tables = []
     for part in _PARTS:
-        table = data.slices.iloc[data.rows(part)][["path", "frame", "label", "scan", "patient"]]
-        said = predict(classifier, loaders[part])
-        columns = pd.DataFrame(said, columns=settings["classes"], index=table.index)
-        tables.append(table.assign(part=part, fold=cfg.split.fold).join(columns))
+        slices = data.slices.iloc[data.rows(part)]
+        said = predictions_of(slices, settings["classes"], predict(classifier, loaders[part]))
+        tables.append(said.assign(part=part, fold=cfg.split.fold))
     return pd.concat(tables)
 
 
@@ -129,25 +131,24 @@ def _pool(
     lineage: dict[str, Any],
     folder: Path,
 ) -> Pooled:
-    classes = list(cfg.data.classes)
-    figures = {}
-    for part in _PARTS:
-        rows = said[said["part"] == part]
-        labels = rows["label"].map(classes.index).to_numpy(np.int64)
-        probabilities = rows[classes].to_numpy(np.float64)
-        figures[part] = evaluate(labels, probabilities, rows["scan"].to_numpy(), classes)
+    parts = {part: said[said["part"] == part] for part in _PARTS}
+    figures = {part: _figures(rows, list(cfg.data.classes)) for part, rows in parts.items()}
     result = {
         "model": {"backbone": cfg.model.backbone, "run": lineage["run"], "code": lineage["code"]},
         "data": lineage["data"],
         "split": {**lineage["split"], "fold": "all", "part": "test"},
         **figures["test"],
     }
-    # The last part was the test part: its labels and probabilities are what the page shows.
-    write_text(folder / "report.html", report_page(result, labels, probabilities))
-    write_text(folder / "metrics.json", json.dumps(result, indent=1) + "\n")
-    write_text(folder / "predictions.csv", said.to_csv(index=False))
+    write_result(folder, result, parts["test"])
+    write_text(folder / "validation-predictions.csv", parts["val"].to_csv(index=False))
     chosen_by = figures["val"]["figures"]["macro_auroc"]["value"]
     return Pooled(lineage["run"], result, float(chosen_by or 0.0), folder)
+
+
+def _figures(said: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    labels = said["label"].map(classes.index).to_numpy(np.int64)
+    probabilities = said[classes].to_numpy(np.float64)
+    return evaluate(labels, probabilities, said["patient"].to_numpy(), classes)
 
 
 def _log(tracking: Tracking, pooled: Pooled) -> None:
@@ -156,7 +157,7 @@ def _log(tracking: Tracking, pooled: Pooled) -> None:
         for name, figure in pooled.result["figures"].items()
         if figure["value"] is not None
     }
-    files = [pooled.folder / name for name in ("report.html", "metrics.json", "predictions.csv")]
+    files = [pooled.folder / name for name in (*FILES, "validation-predictions.csv")]
     figures[SELECTION_METRIC] = pooled.val_macro_auroc
     log_result(tracking, pooled.run_id, figures, files)
     end_run(tracking, pooled.run_id)

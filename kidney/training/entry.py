@@ -48,9 +48,11 @@ def print_figures(result: Mapping[str, Any], report: Path) -> None:
         f"Split {split['name']!r}, fold {split['fold']}, part {split['part']}: "
         f"{result['slices']:,} slices of {result['scans']} scans"
     )
+    width = max(map(len, result["figures"]))
     for name, figure in result["figures"].items():
         if figure["value"] is not None:
-            print(f"  {name:18} {figure['value']:.3f}  [{figure['low']:.3f}, {figure['high']:.3f}]")
+            interval = f"[{figure['low']:.3f}, {figure['high']:.3f}]"
+            print(f"  {name:{width}}  {figure['value']:.3f}  {interval}")
     print(f"Report: {report}")
 
 

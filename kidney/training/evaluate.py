@@ -1,6 +1,5 @@
 """Checkpoint -> figures on a part that it has not seen, as JSON, CSV, pictures and a page."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +10,14 @@ from kidney.data.datamodule import KidneyDataModule
 from kidney.data.manifest import fingerprint
 from kidney.data.split import read_split, split_fingerprint
 from kidney.errors import ArtifactError
-from kidney.evaluation.report import evaluate, report_page
-from kidney.files import sha256, write_text
+from kidney.evaluation.report import evaluate
+from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import resize
 from kidney.tracking.runs import Tracking, log_result
 from kidney.training.memory import keep_freed_memory
 from kidney.training.predict import predict
+from kidney.training.results import FILES, predictions_of, write_result
 from kidney.training.select import choose_checkpoint
 from kidney.training.stages import data_folder
 
@@ -66,11 +66,7 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
         **evaluate(labels, probabilities, slices["patient"].to_numpy(), settings["classes"]),
     }
     folder = Path(cfg.artifacts) / "evaluation" / lineage["split"]["name"]
-    predictions = slices[["path", "label", "scan"]].copy()
-    predictions[list(settings["classes"])] = probabilities
-    write_text(folder / "predictions.csv", predictions.to_csv(index=False))
-    write_text(folder / "report.html", report_page(result, labels, probabilities))
-    write_text(folder / "metrics.json", json.dumps(result, indent=1) + "\n")
+    write_result(folder, result, predictions_of(slices, settings["classes"], probabilities))
     _log(cfg, result, folder)
     return result, folder
 
@@ -94,5 +90,5 @@ def _log(cfg: DictConfig, result: dict[str, Any], folder: Path) -> None:
         for name, figure in result["figures"].items()
         if figure["value"] is not None
     }
-    files = [folder / name for name in ("metrics.json", "report.html", "predictions.csv")]
+    files = [folder / name for name in FILES]
     log_result(tracking, result["model"]["run"], figures, files)

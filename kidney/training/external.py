@@ -1,6 +1,5 @@
 """An exported artifact on slices from elsewhere: what somebody else would see of it."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from kidney.card import ModelCard
 from kidney.data.cache import open_cache
 from kidney.data.ingest import ingest
 from kidney.errors import ConfigError
-from kidney.evaluation.report import evaluate, report_page
-from kidney.files import write_text
+from kidney.evaluation.report import evaluate
+from kidney.training.results import predictions_of, write_result
 from kidney.training.stages import origin_of
 
 _AT_ONCE = 32
@@ -71,9 +70,5 @@ def evaluate_external(
         **evaluate(labels, probabilities, slices["patient"].to_numpy(), card.classes),
     }
     folder = Path(cfg.artifacts) / "evaluation" / data.name
-    predictions = slices[["path", "frame", "label", "scan", "patient"]].copy()
-    predictions[list(card.classes)] = probabilities
-    write_text(folder / "predictions.csv", predictions.to_csv(index=False))
-    write_text(folder / "report.html", report_page(result, labels, probabilities))
-    write_text(folder / "metrics.json", json.dumps(result, indent=1) + "\n")
+    write_result(folder, result, predictions_of(slices, card.classes, probabilities))
     return result, folder

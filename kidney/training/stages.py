@@ -158,7 +158,7 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     folder = data_folder(cfg)
     if not (folder / "manifest.csv").is_file():
-        print(f"No data in {folder} yet: ingesting {origin_of(cfg)}", flush=True)
+        print(f"No data in {folder} yet: ingesting {origin_of(cfg) or 'it'}", flush=True)
         ingest_stage(cfg)
     slices = read_manifest(folder)
     _check_settings(cfg)
@@ -218,4 +218,4 @@ def origin_of(cfg: DictConfig) -> str:
         )
     if source.startswith("kaggle:") or is_url(source):
         return without_secrets(source)
-    return Path(source).expanduser().resolve().name or source
+    return Path(source).expanduser().resolve().name if source else ""

@@ -41,6 +41,11 @@ def test_the_page_names_split_part_and_scans_beside_the_figures(html: str):
     assert "95 % interval over scans" in text
 
 
+def test_pooled_folds_are_called_so(result: dict[str, Any]):
+    split = {**result["split"], "fold": "all"}
+    assert "all 5 folds pooled" in report_page({**result, "split": split}, LABELS, PROBABILITIES)
+
+
 def test_the_page_tells_each_figure_with_its_interval(html: str, result: dict[str, Any]):
     for figure in result["figures"].values():
         cells = (

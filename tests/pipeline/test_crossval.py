@@ -16,7 +16,8 @@ def test_folds_are_children_of_one_run_and_each_slice_is_tested_once(pipeline):
     out = pipeline.run(*COMMAND).stdout
     assert "Split 'by_scan', fold all, part test" in out
     (folder,) = (pipeline.folder / "runs").glob("cv-*")
-    said = pd.read_csv(folder / "predictions.csv")
+    files = ("predictions.csv", "validation-predictions.csv")
+    said = pd.concat([pd.read_csv(folder / name) for name in files])
     slices = pd.read_csv(pipeline.folder / "data/phantom/manifest.csv")
     for part in ("val", "test"):
         rows = said[said["part"] == part]

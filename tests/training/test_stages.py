@@ -125,3 +125,11 @@ def test_the_working_folder_as_source_has_a_name(
 ) -> None:
     monkeypatch.chdir(source)
     assert set(ingest_stage(ask("data.source=."))["origin"]) == {"source"}
+
+
+def test_a_set_without_a_source_of_its_own_asks_for_one(
+    ask, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match=r"none is given(.|\n)*data\.source=PATH"):
+        prepare(ask("data=kits", "data.source=''"))
+    assert "ingesting it" in capsys.readouterr().out
