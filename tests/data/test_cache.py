@@ -1,10 +1,11 @@
 """The cache holds the very pixels of the raw files, whole or not at all."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -47,11 +48,16 @@ def test_a_cache_travels_to_a_worker_as_a_path(data: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(sent)[47], cache[47])
 
 
-def test_a_missing_cache_is_made_again(data: Path) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reopen"), [("slices", open_cache), ("thumbnails", open_thumbnails)]
+)
+def test_a_missing_cache_is_made_again(
+    data: Path, kind: str, reopen: Callable[[Path, pd.DataFrame], object]
+) -> None:
     before = content(data)
-    (path,) = data.glob("slices-*.u8")
+    (path,) = data.glob(f"{kind}-*.u8")
     path.unlink()
-    open_cache(data, read_manifest(data))
+    reopen(data, read_manifest(data))
     assert content(data) == before
 
 
@@ -61,14 +67,6 @@ def test_thumbnails_are_those_of_the_slices(data: Path) -> None:
     assert thumbnails.shape == (48, 96, 96)
     for row in range(48):
         np.testing.assert_array_equal(thumbnails[row], thumbnail(cache[row]))
-
-
-def test_missing_thumbnails_are_made_again(data: Path) -> None:
-    before = content(data)
-    (path,) = data.glob("thumbnails-*.u8")
-    path.unlink()
-    open_thumbnails(data, read_manifest(data))
-    assert content(data) == before
 
 
 @pytest.mark.parametrize("change", ["changed", "gone"])
