@@ -70,4 +70,4 @@ def test_a_stone_stays_bright_and_a_cyst_stays_dark():
 
 def test_the_grey_of_tissue_moves_by_no_more_than_another_windowing_would():
     tissue = middle(augment(body_with_a_spot(BODY))).flatten(1).median(dim=1).values
-    assert (tissue - BODY).abs().max() < 40
+    assert (tissue - BODY).abs().max() < 70
