@@ -8,10 +8,11 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kidney.data.cache import SliceCache, open_cache
 from kidney.data.manifest import read_manifest
+from kidney.data.sampler import ScanSampler
 from kidney.data.split import parts_of, read_split
 from kidney.errors import DataError
 
@@ -19,14 +20,14 @@ Batch = dict[str, Tensor]
 
 
 class SliceDataset(Dataset[Batch]):
-    """Slices brought to one size, so that they can share a batch.
+    """Images of slices, all of one size, so that they can share a batch.
 
     Args:
         cache: all slices of the manifest.
         rows: which of them, in order.
         labels: class index of every row of the manifest.
-        resize: uint8 (1, 1, H, W) -> float (1, 1, S, S), the function that the model itself
-            begins with: at its own size the model's resize then changes nothing.
+        prepare: uint8 (1, 1, H, W) -> float (1, 1, S, S), the function that the model itself
+            begins with.
     """
 
     def __init__(
@@ -34,38 +35,51 @@ class SliceDataset(Dataset[Batch]):
         cache: SliceCache,
         rows: NDArray[np.int64],
         labels: NDArray[np.int64],
-        resize: Callable[[Tensor], Tensor],
+        prepare: Callable[[Tensor], Tensor],
     ) -> None:
-        self._cache, self._rows, self._labels, self._resize = cache, rows, labels, resize
+        self._cache, self._rows, self._labels, self._prepare = cache, rows, labels, prepare
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return slices float32 (1, S, S) in 0..255 and label int64 ()."""
+        """Return images float32 (1, S, S) in 0..255 and label int64 ()."""
         row = int(self._rows[index])
         slice_ = torch.from_numpy(np.array(self._cache[row]))
         return {
-            "slices": self._resize(slice_[None, None])[0],
+            "images": self._prepare(slice_[None, None])[0],
             "labels": torch.tensor(self._labels[row]),
         }
 
 
 class FeatureDataset(Dataset[Batch]):
-    """Features of a frozen backbone, computed once, in the place of slices."""
+    """What the frozen part of a network made of slices, computed once, in the place of slices.
+
+    Args:
+        views: one array (slices of the manifest, ...) a view, of any float type.
+        rows: which slices, in order. Item i is slice i of the first view; the other views follow.
+        labels: class index of every row of the manifest.
+    """
 
     def __init__(
-        self, features: NDArray[np.float32], rows: NDArray[np.int64], labels: NDArray[np.int64]
+        self,
+        views: Sequence[NDArray[np.floating]],
+        rows: NDArray[np.int64],
+        labels: NDArray[np.int64],
     ) -> None:
-        self._features = torch.from_numpy(features[rows])
-        self._labels = torch.from_numpy(labels[rows])
+        self._views, self._rows, self._labels = views, rows, labels
 
     def __len__(self) -> int:
-        return len(self._labels)
+        return len(self._views) * len(self._rows)
 
     def __getitem__(self, index: int) -> Batch:
-        """Return features float32 (C,) and label int64 ()."""
-        return {"features": self._features[index], "labels": self._labels[index]}
+        """Return features float32 (C,) or maps float32 (C, h, w), and label int64 ()."""
+        view, place = divmod(index, len(self._rows))
+        row = self._rows[place]
+        return {
+            "features": torch.from_numpy(self._views[view][row].astype(np.float32)),
+            "labels": torch.tensor(self._labels[row]),
+        }
 
 
 class KidneyDataModule(pl.LightningDataModule):
@@ -77,11 +91,13 @@ class KidneyDataModule(pl.LightningDataModule):
         split: name of the split file.
         fold: the fold that is the test part; 0 is the holdout.
         validation_fold: the fold that is the validation part; None is the one after `fold`.
-        resize: see SliceDataset.
+        prepare: see SliceDataset.
         batch_size: slices a step.
         workers: loader processes.
         seed: of the order in which slices are seen.
-        features: float32 (slices of the manifest, C); given, batches carry these instead of slices.
+        per_scan: slices of each scan that an epoch shows.
+        features: see FeatureDataset; given, batches carry these instead of images. Training sees
+            all views, validation and test the first.
     """
 
     def __init__(
@@ -91,17 +107,18 @@ class KidneyDataModule(pl.LightningDataModule):
         split: str,
         fold: int,
         validation_fold: int | None,
-        resize: Callable[[Tensor], Tensor],
+        prepare: Callable[[Tensor], Tensor],
         batch_size: int,
         workers: int,
         seed: int,
-        features: NDArray[np.float32] | None = None,
+        per_scan: int,
+        features: Sequence[NDArray[np.floating]] | None = None,
     ) -> None:
         super().__init__()
         self.folder, self.classes = folder, list(classes)
         self.split, self.fold, self.validation_fold = split, fold, validation_fold
-        self.resize, self.batch_size = resize, batch_size
-        self.workers, self.seed, self.features = workers, seed, features
+        self.prepare, self.batch_size = prepare, batch_size
+        self.workers, self.seed, self.per_scan, self.features = workers, seed, per_scan, features
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  Lightning's signature
         """Read manifest and split.
@@ -121,27 +138,34 @@ class KidneyDataModule(pl.LightningDataModule):
         self.cache = open_cache(self.folder, self.slices)
         self.labels = self.slices["label"].map(self.classes.index).to_numpy(np.int64)
 
-    def rows(self, part: str) -> NDArray[np.int64]:
-        """Return the manifest's row numbers of a part."""
-        return np.flatnonzero(self.parts.to_numpy() == part)
+    def rows(self, *parts: str) -> NDArray[np.int64]:
+        """Return the manifest's row numbers of a part, or of several."""
+        return np.flatnonzero(self.parts.isin(parts))
 
     def dataset(self, part: str) -> Dataset[Batch]:
-        """Return the part's slices, or its features where these are given."""
-        if self.features is not None:
+        """Return a part's slices, or features where these are given; training has all views."""
+        if part == "train" and self.features is not None:
             return FeatureDataset(self.features, self.rows(part), self.labels)
-        return SliceDataset(self.cache, self.rows(part), self.labels, self.resize)
+        return self.plain(self.rows(part))
+
+    def plain(self, rows: NDArray[np.int64]) -> Dataset[Batch]:
+        """Return slices of the manifest as they are, or their features where these are given."""
+        if self.features is None:
+            return SliceDataset(self.cache, rows, self.labels, self.prepare)
+        return FeatureDataset(self.features[:1], rows, self.labels)
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return shuffled batches; the order depends on seed and epoch alone."""
+        """Return batches in which all scans count the same; seed and epoch alone decide them."""
         dataset = self.dataset("train")
         ranks, rank = (
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         )
+        views = 1 if self.features is None else len(self.features)
+        scans = np.tile(self.slices["scan"].to_numpy()[self.rows("train")], views)
         # Lightning calls set_epoch, so a resumed run sees the same order as an undisturbed one.
-        sampler: DistributedSampler[Batch] = DistributedSampler(
-            dataset, ranks, rank, shuffle=True, seed=self.seed
-        )
-        return self._loader(dataset, sampler=sampler)
+        sampler = ScanSampler(dataset, scans, self.per_scan, ranks, rank, self.seed)
+        # One slice alone has no spread to be normalised by.
+        return self._loader(dataset, sampler=sampler, drop_last=len(sampler) > self.batch_size)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation part in the manifest's order."""
@@ -152,13 +176,17 @@ class KidneyDataModule(pl.LightningDataModule):
         return self._loader(self.dataset("test"))
 
     def _loader(
-        self, dataset: Dataset[Batch], sampler: DistributedSampler[Batch] | None = None
+        self,
+        dataset: Dataset[Batch],
+        sampler: Sampler[int] | None = None,
+        drop_last: bool = False,
     ) -> DataLoader[Batch]:
         workers = 0 if self.features is not None else self.workers
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
+            drop_last=drop_last,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
