@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kidney.decision import Rules, findings
 from kidney.errors import ArtifactError
 
 METADATA_KEY = "kidney.card"
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class ModelCard:
         weights: where the backbone's weights came from before training.
         bias: bias of the head, one a class: logit_c = mean(evidence_c) + bias_c.
         temperature: probabilities = softmax(logits / temperature); 1.0 means not calibrated.
-        review_below: an answer whose highest probability is below this needs a radiologist.
-        ood_threshold: scores above it are out of distribution; None: the graph has no such score.
+        rules: how probabilities become decisions, fitted on validation scans.
         data: name, source, fingerprint, slices and scans of the training data.
         baseline: what the training slices look like, to notice drift; see kidney.imaging.baseline.
         metrics: test figures with split, part, slices, scans, and value, low, high for each figure.
@@ -44,8 +44,7 @@ class ModelCard:
     weights: str
     bias: tuple[float, ...]
     temperature: float
-    review_below: float
-    ood_threshold: float | None
+    rules: Rules
     data: dict[str, Any]
     baseline: dict[str, Any]
     metrics: dict[str, Any]
@@ -80,7 +79,10 @@ def from_metadata(metadata: Mapping[str, str]) -> ModelCard:
         if schema == SCHEMA:
             fields["classes"] = tuple(fields["classes"])
             fields["bias"] = tuple(fields["bias"])
-            return ModelCard(**fields)
+            fields["rules"] = Rules(**fields["rules"])
+            card = ModelCard(**fields)
+            _check_rules(card)
+            return card
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ArtifactError(
             f"The model card cannot be read: {error}.", "Export the model again with export.py."
@@ -89,3 +91,13 @@ def from_metadata(metadata: Mapping[str, str]) -> ModelCard:
         f"Expected a model card of schema {SCHEMA}, but got {schema!r}.",
         "Export the model again with this version, or run the version that exported it.",
     )
+
+
+def _check_rules(card: ModelCard) -> None:
+    """See that each finding, and nothing else, has its operating point."""
+    expected, got = set(findings(card.classes)), set(card.rules.suspect_from)
+    if expected != got:
+        raise ArtifactError(
+            f"Expected operating points for {sorted(expected)}, but the card has {sorted(got)}.",
+            "Export the model again with export.py.",
+        )

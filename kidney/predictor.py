@@ -19,7 +19,7 @@ from kidney.errors import ArtifactError
 
 INPUT = "slices"
 OUTPUTS = ("probabilities", "logits", "evidence")
-OPTIONAL_OUTPUTS = ("ood_score",)
+OPTIONAL_OUTPUTS = ("ood_score", "region")
 BATCH = 32  # most slices in one run of the graph
 BATCH_PIXELS = BATCH * 512 * 512  # and most pixels, so that large pictures cannot exhaust memory
 
@@ -44,12 +44,15 @@ class Answer:
         logits: float32 (C,).
         evidence: float32 (C, h, w); logits = evidence.mean(axis=(1, 2)) + card.bias.
         ood_score: how unlike the training data the slice is; None: this model has no such score.
+        region: top, left, bottom and right in pixels of the slice, where the evidence lies; it may
+            reach beyond the slice. None: all of it.
     """
 
     probabilities: NDArray[np.float32]
     logits: NDArray[np.float32]
     evidence: NDArray[np.float32]
     ood_score: float | None
+    region: tuple[float, ...] | None
 
 
 class Predictor:
@@ -106,13 +109,14 @@ class Predictor:
     def _run(self, batch: NDArray[np.uint8]) -> list[Answer]:
         values = self._session.run(self._outputs, {INPUT: batch})
         named: dict[str, NDArray[np.float32]] = dict(zip(self._outputs, values, strict=True))
-        scores = named.get("ood_score")
+        scores, regions = named.get("ood_score"), named.get("region")
         return [
             Answer(
                 probabilities=named["probabilities"][row],
                 logits=named["logits"][row],
                 evidence=named["evidence"][row],
                 ood_score=None if scores is None else float(scores[row]),
+                region=None if regions is None else tuple(regions[row].tolist()),
             )
             for row in range(len(batch))
         ]
@@ -165,7 +169,7 @@ def _check(session: Any, path: Path) -> ModelCard:
         )
 
     outputs = {value.name: value.shape for value in session.get_outputs()}
-    # An output that is not known here, such as the region of a crop, would move the evidence.
+    # An output that is not known here could change what the others mean.
     unknown = set(outputs) - {*OUTPUTS, *OPTIONAL_OUTPUTS}
     if unknown or not set(OUTPUTS) <= set(outputs):
         expected = f"the outputs {', '.join(OUTPUTS)} and at most {', '.join(OPTIONAL_OUTPUTS)}"
@@ -176,6 +180,8 @@ def _check(session: Any, path: Path) -> ModelCard:
         shape = outputs[name]
         if len(shape) < 2 or (isinstance(shape[1], int) and shape[1] != count):
             raise _broken(path, f"{name} of shape (N, {count}, ...) for {card.classes}", shape)
+    if card.rules.ood_above is not None and "ood_score" not in outputs:
+        raise _broken(path, "the output ood_score, for which its card has a threshold", [*outputs])
     return card
 
 

@@ -22,11 +22,12 @@ def test_a_file_without_a_card_is_refused():
 
 def test_a_card_of_another_schema_is_refused():
     fields = json.loads(to_metadata(CARD)[METADATA_KEY])
-    with pytest.raises(ArtifactError, match="schema 2, but got 3"):
-        from_metadata({METADATA_KEY: json.dumps({**fields, "schema": 3})})
+    with pytest.raises(ArtifactError, match="schema 3, but got 2") as refusal:
+        from_metadata({METADATA_KEY: json.dumps({**fields, "schema": 2})})
+    assert "Export the model again" in refusal.value.remedy
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 2, "x": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 3}', '{"schema": 3, "x": 2}'])
 def test_a_broken_card_is_refused(text):
     with pytest.raises(ArtifactError):
         from_metadata({METADATA_KEY: text})
@@ -36,3 +37,24 @@ def test_a_card_with_an_unknown_field_is_refused():
     fields = json.loads(to_metadata(CARD)[METADATA_KEY])
     with pytest.raises(ArtifactError, match="mood"):
         from_metadata({METADATA_KEY: json.dumps({**fields, "mood": "good"})})
+
+
+def test_the_rules_come_back_whole():
+    rules = dataclasses.replace(CARD.rules, ood_above=1.5)
+    card = from_metadata(to_metadata(dataclasses.replace(CARD, rules=rules)))
+    assert card.rules == rules
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"suspect_from": {"cyst": 0.5, "tumor": 0.5}}, "stone"),
+        ({"suspect_from": {"normal": 0.5, "cyst": 0.5, "tumor": 0.5, "stone": 0.5}}, "normal"),
+        ({"mood": "good"}, "mood"),
+    ],
+)
+def test_rules_that_do_not_fit_the_classes_are_refused(change, said):
+    fields = json.loads(to_metadata(CARD)[METADATA_KEY])
+    fields["rules"] |= change
+    with pytest.raises(ArtifactError, match=said):
+        from_metadata({METADATA_KEY: json.dumps(fields)})

@@ -112,8 +112,15 @@ class TestRefusals:
         with pytest.raises(ArtifactError, match="model card"):
             open_(write_tiny_model(tmp_path / "kidney.onnx", card=None))
 
+    def test_a_threshold_for_a_score_that_the_graph_does_not_give(self, open_, tmp_path):
+        card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, ood_above=1.0))
+        open_(write_tiny_model(tmp_path / "with.onnx", card=card, ood_score=True))
+        with pytest.raises(ArtifactError, match="ood_score"):
+            open_(write_tiny_model(tmp_path / "without.onnx", card=card))
+
     def test_a_card_with_other_classes(self, open_, tmp_path):
-        card = dataclasses.replace(CARD, classes=("normal", "tumor"))
+        rules = dataclasses.replace(CARD.rules, suspect_from={"tumor": 0.1})
+        card = dataclasses.replace(CARD, classes=("normal", "tumor"), rules=rules)
         with pytest.raises(ArtifactError, match="probabilities of shape"):
             open_(write_tiny_model(tmp_path / "kidney.onnx", card=card))
 

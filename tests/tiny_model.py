@@ -10,6 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from kidney.card import ModelCard, to_metadata
+from kidney.decision import Rules
 
 CLASSES = ("normal", "cyst", "tumor", "stone")
 SIDE = 8
@@ -23,8 +24,12 @@ CARD = ModelCard(
     weights="written by hand",
     bias=tuple(float(value) for value in BIAS),
     temperature=1.0,
-    review_below=0.7,
-    ood_threshold=None,
+    rules=Rules(
+        review_below=0.7,
+        suspect_from={"cyst": 0.3, "tumor": 0.1, "stone": 0.2},
+        set_from=0.15,
+        ood_above=None,
+    ),
     data={"name": "none", "source": "none", "fingerprint": "0", "slices": 0, "scans": 0},
     baseline={},
     metrics={},

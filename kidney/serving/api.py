@@ -56,7 +56,8 @@ def overlay_url(
     """
     evidence_map = answer.evidence[card.classes.index(decision.label)]
     strongest = float(answer.evidence.max())
-    return png_url(evidence_overlay(within(slice_, OVERLAY_SIDE), evidence_map, strongest))
+    painted = evidence_overlay(slice_, evidence_map, strongest, region=answer.region)
+    return png_url(within(painted, OVERLAY_SIDE))
 
 
 def png_url(picture: NDArray[np.uint8]) -> str:
@@ -82,11 +83,13 @@ def _wants_overlay() -> bool:
 def _prediction(
     slice_: NDArray[np.uint8], answer: Answer, card: ModelCard, with_overlay: bool
 ) -> dict[str, Any]:
-    decision = decide(answer.probabilities, card.classes, card.review_below)
+    decision = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
     prediction: dict[str, Any] = {
         "decision": decision.outcome,
         "label": decision.label,
         "probabilities": dict(zip(card.classes, answer.probabilities.tolist(), strict=True)),
+        "set": list(decision.prediction_set),
+        "suspected": list(decision.suspected),
         "ood_score": answer.ood_score,
         "size": list(slice_.shape),
     }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from flask import Blueprint, render_template
 
-from kidney.decision import decide
+from kidney.decision import NEEDS_REVIEW, NOT_A_KIDNEY_CT, decide, findings
 from kidney.imaging.pictures import decode_picture
 from kidney.overlay import RAMP, within
 from kidney.predictor import Predictor
@@ -46,12 +46,17 @@ def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
         (file,) = uploaded_files(most=1)
         slice_ = decode_picture(file.read(), "the picture", settings.max_pixels)
         (answer,) = predictor.predict([slice_])
-        decision = decide(answer.probabilities, card.classes, card.review_below)
+        decision = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
         pairs = zip(card.classes, answer.probabilities.tolist(), strict=True)
         bars = [Bar(label, value, percent(value)) for label, value in pairs]
         return render_template(
             "result.html",
             decision=decision,
+            foreign=decision.outcome == NOT_A_KIDNEY_CT,
+            unsure=decision.outcome == NEEDS_REVIEW,
+            not_suspected=[
+                name for name in findings(card.classes) if name not in decision.suspected
+            ],
             bars=sorted(bars, key=lambda bar: -bar.probability),
             slice_url=png_url(within(slice_, OVERLAY_SIDE)),
             overlay_url=overlay_url(slice_, answer, decision, card),

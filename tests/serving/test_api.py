@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import io
 import logging
 
@@ -43,6 +44,7 @@ def test_one_slice_one_prediction(send):
     assert list(prediction["probabilities"]) == list(CLASSES)
     assert sum(prediction["probabilities"].values()) == pytest.approx(1, abs=1e-6)
     assert prediction["ood_score"] is None
+    assert prediction["set"] == prediction["suspected"] == ["tumor"]
     assert prediction["size"] == [40, 50]
     assert "overlay" not in prediction
 
@@ -64,7 +66,16 @@ def test_an_unsure_slice_needs_review(send):
     assert prediction["label"] == max(
         prediction["probabilities"], key=prediction["probabilities"].get
     )
-    assert max(prediction["probabilities"].values()) < CARD.review_below
+    assert max(prediction["probabilities"].values()) < CARD.rules.review_below
+
+
+def test_what_remains_possible_and_what_cannot_be_excluded_is_said(send):
+    (prediction,) = send(encode(np.full((40, 50), 128, dtype=np.uint8))).get_json()["predictions"]
+    values = prediction["probabilities"]
+    rules = CARD.rules
+    assert prediction["set"] == [name for name in CLASSES if values[name] >= rules.set_from]
+    assert prediction["suspected"] == ["cyst", "tumor", "stone"]
+    assert len(prediction["set"]) == 3
 
 
 def test_an_ood_score_is_passed_on(tmp_path):
@@ -72,6 +83,18 @@ def test_an_ood_score_is_passed_on(tmp_path):
     client = create_app(Settings(model=path)).test_client()
     answer = client.post(API, data={"file": (io.BytesIO(encode(WHITE)), "x.png")}).get_json()
     assert answer["predictions"][0]["ood_score"] == 1.0
+    assert answer["predictions"][0]["decision"] == "tumor"  # no threshold, no refusal
+
+
+def test_a_slice_that_is_too_unfamiliar_is_no_kidney_ct(tmp_path):
+    card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, ood_above=0.9))
+    path = write_tiny_model(tmp_path / "kidney.onnx", card=card, ood_score=True)
+    client = create_app(Settings(model=path)).test_client()
+    files = [(io.BytesIO(encode(picture)), "x.png") for picture in (WHITE, gradient() // 2)]
+    white, grey = client.post(API, data={"file": files}).get_json()["predictions"]
+    assert (white["decision"], white["label"]) == ("not_a_kidney_ct", "tumor")
+    assert white["ood_score"] > 0.9
+    assert (grey["decision"], grey["ood_score"] < 0.9) == ("needs_review", True)
 
 
 def test_an_overlay_comes_on_request(send):
@@ -199,7 +222,7 @@ def test_uploads_never_touch_a_disk(send, monkeypatch):
 def test_the_card_is_public(client):
     body = client.get("/api/v1/model").get_json()
     assert body["classes"] == list(CLASSES)
-    assert body["review_below"] == CARD.review_below
+    assert body["rules"] == dataclasses.asdict(CARD.rules)
     assert body["limits"] == CARD.limits
 
 

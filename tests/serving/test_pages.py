@@ -1,9 +1,11 @@
 import dataclasses
 import re
+from io import BytesIO
 
 import numpy as np
 import pytest
 
+from kidney.decision import ACCEPT_NOTHING
 from kidney.predictor import Predictor
 from kidney.serving.app import create_app
 from kidney.serving.pages import percent
@@ -43,6 +45,44 @@ def test_an_unsure_result_asks_for_a_radiologist(send):
     assert "Not sure: a radiologist has to look" in text
     assert "Below 70 %" in text
     assert "Most probably" not in text
+
+
+def served(tmp_path, **rules) -> str:
+    """What the page says of a white slice, by a model with other rules."""
+    card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, **rules))
+    path = write_tiny_model(tmp_path / "kidney.onnx", card=card, ood_score=True)
+    client = create_app(Settings(model=path)).test_client()
+    return words(client.post("/", data={"file": (BytesIO(WHITE), "x.png")}))
+
+
+def test_a_model_that_lets_no_answer_stand_says_so(tmp_path):
+    text = served(tmp_path, review_below=ACCEPT_NOTHING)
+    assert "Not sure: a radiologist has to look" in text
+    assert "lets none of its answers stand" in text
+    assert "200" not in text
+    assert "The line marks" not in text
+
+
+def test_what_is_no_kidney_ct_is_told_in_plain_words(tmp_path):
+    text = served(tmp_path, ood_above=0.9)
+    assert "This does not look like a kidney CT slice" in text
+    assert "its answer says nothing" in text
+    for misleading in ("Most probably", "Cannot be excluded", "Not suspected", "remains likely"):
+        assert misleading not in text
+
+
+def test_findings_are_named_that_cannot_be_excluded(send):
+    text = words(send(encode(np.full((40, 50), 128, dtype=np.uint8)), to="/"))
+    assert "Cannot be excluded on this slice: cyst, tumor, stone." in text
+    assert "Not suspected" not in text
+    assert "cannot tell apart here: cyst, tumor, stone." in text
+
+
+def test_a_finding_that_is_not_suspected_is_not_called_absent(send):
+    text = words(send(BLACK, to="/"))
+    assert "Not suspected: cyst, tumor, stone. That is no proof of absence" in text
+    assert "Cannot be excluded" not in text
+    assert "No other class than normal" in text
 
 
 def test_the_numbers_are_sorted_and_drawn(send):
