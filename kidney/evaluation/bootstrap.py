@@ -36,16 +36,14 @@ def intervals_over_scans(
     Returns:
         Each figure with its 2.5th and 97.5th percentile.
     """
-    rows_of = {scan: np.flatnonzero(scans == scan) for scan in np.unique(scans)}
-    label_of = {scan: np.bincount(labels[rows]).argmax() for scan, rows in rows_of.items()}
-    strata = [
-        [scan for scan in rows_of if label_of[scan] == label]
-        for label in sorted(set(label_of.values()))
-    ]
+    _, scan_of, slices = np.unique(scans, return_inverse=True, return_counts=True)
+    rows_of = np.split(np.argsort(scan_of, kind="stable"), np.cumsum(slices)[:-1])
+    label_of = np.array([np.bincount(labels[rows]).argmax() for rows in rows_of])
+    strata = [np.flatnonzero(label_of == label) for label in np.unique(label_of)]
     generator = np.random.default_rng(seed)
     draws: dict[str, list[float]] = {}
     for _ in range(repeats):
-        chosen = [scan for stratum in strata for scan in generator.choice(stratum, len(stratum))]
+        chosen = np.concatenate([generator.choice(stratum, len(stratum)) for stratum in strata])
         for name, value in figures(np.concatenate([rows_of[scan] for scan in chosen])).items():
             draws.setdefault(name, []).append(value)
     whole = figures(np.arange(len(scans)))

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating]
@@ -26,12 +25,11 @@ def auroc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
     It is the chance that a positive scores above a negative, ties counted half (Mann-Whitney U;
     Hanley and McNeil, Radiology 1982).
     """
-    positives = int(positive.sum())
-    negatives = len(positive) - positives
-    if not positives or not negatives:
+    found, rest = np.sort(score[positive]), np.sort(score[~positive])
+    if not len(found) or not len(rest):
         return float("nan")
-    ranks = rankdata(score)[positive].sum()
-    return float((ranks - positives * (positives + 1) / 2) / (positives * negatives))
+    below = rest.searchsorted(found, "left").sum() + rest.searchsorted(found, "right").sum()
+    return float(below / (2 * len(found) * len(rest)))
 
 
 def figures(

@@ -1,0 +1,231 @@
+"""The figures of one model: what it says of slices and scans that it has not seen, as JSON."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kidney.decision import findings
+from kidney.evaluation.abstention import area_under_risk_coverage, risk_coverage
+from kidney.evaluation.bootstrap import Interval, intervals_over_scans
+from kidney.evaluation.calibration import (
+    error_by_chance,
+    expected_calibration_error,
+    reliability,
+)
+from kidney.evaluation.conformal import set_coverage, set_size
+from kidney.evaluation.curves import curves, thinned
+from kidney.evaluation.metrics import confusion, figures
+from kidney.evaluation.scan_level import ScanAnswers, scan_answers
+
+_RISK_COVERAGE_POINTS = 100
+_OF_SCANS = ("accuracy", "balanced_accuracy", "macro_auroc", "recall_", "auroc_")
+_OF_GROUPS = ("accuracy", "macro_auroc", "recall_")
+
+
+def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+    """Return all figures of a table of predictions.
+
+    Args:
+        said: a row a slice, with the columns of predictions.csv: `label`, `scan`, `patient`,
+            `phase`, `view`, `width`, `height`, a calibrated probability for each class under its
+            name, `decision`, and `set` and `suspected`, names with spaces between. All texts are
+            texts, also empty ones.
+        classes: K names.
+
+    Returns:
+        A dict for JSON; None where a figure is not defined.
+
+        - classes; slices, scans, patients: counts.
+        - figures: name -> Interval over whole patients. Of slices: what `metrics.figures` gives;
+          ece, see `expected_calibration_error`; set_coverage and set_size of the prediction sets;
+          sensitivity_FINDING and specificity_FINDING at the operating points; answered, the share
+          that stands without a radiologist; answered_accuracy, among these; aurc, see
+          `area_under_risk_coverage`.
+        - scan_figures: likewise for the answers of whole scans, see `scan_answers`.
+        - confusion, scan_confusion: counts, true class in rows, most probable class in columns.
+        - reliability: the bins of the ECE. ece_by_chance: the Interval of the ECE that these
+          probabilities would show if they were true, see `error_by_chance`.
+        - risk_coverage: lists coverage and risk, about 100 points.
+        - curves: class -> fpr, tpr, precision, recall, see `curves`.
+        - groups: phase, view and size -> value -> slices, scans and figures without intervals.
+        - scans_ranked: worst first, scan, label, says, probability of the true label, slices, and
+          the row of its worst slice in `said`.
+    """
+    answers = _answers(said, classes)
+    scans = _texts(said["scan"])
+    of_scans = scan_answers(answers.labels, answers.probabilities, scans)
+    _, coverage, risk = risk_coverage(answers.confidence, ~answers.right)
+    shown = thinned(len(risk), _RISK_COVERAGE_POINTS)
+    return {
+        "classes": list(classes),
+        "slices": len(said),
+        "scans": len(of_scans.scans),
+        "patients": int(said["patient"].nunique()),
+        "figures": intervals_over_scans(
+            lambda rows: _figures(answers.of(rows)), _texts(said["patient"]), answers.labels
+        ),
+        "scan_figures": _scan_figures(said, of_scans, classes),
+        "confusion": confusion(answers.labels, answers.probabilities).tolist(),
+        "scan_confusion": confusion(of_scans.labels, of_scans.probabilities).tolist(),
+        "reliability": reliability(answers.confidence, answers.right),
+        "ece_by_chance": _by_chance(error_by_chance(answers.probabilities, scans)),
+        "risk_coverage": {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist()},
+        "curves": {
+            name: curves(answers.labels == k, answers.probabilities[:, k])
+            for k, name in enumerate(classes)
+        },
+        "groups": _groups(said, answers, scans),
+        "scans_ranked": _ranked(answers, scans, of_scans),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Answers:
+    """The table as arrays, a row a slice."""
+
+    classes: Sequence[str]
+    labels: NDArray[np.int64]  # (N,)
+    probabilities: NDArray[np.float64]  # (N, K)
+    confidence: NDArray[np.float64]  # (N,)
+    right: NDArray[np.bool_]  # (N,)
+    sets: NDArray[np.bool_]  # (N, K)
+    suspected: NDArray[np.bool_]  # (N, K)
+    answered: NDArray[np.bool_]  # (N,)
+
+    def of(self, rows: NDArray[np.int64]) -> "_Answers":
+        """Return some rows, also repeatedly."""
+        return _Answers(
+            self.classes, self.labels[rows], self.probabilities[rows], self.confidence[rows],
+            self.right[rows], self.sets[rows], self.suspected[rows], self.answered[rows],
+        )  # fmt: skip
+
+
+def _answers(said: pd.DataFrame, classes: Sequence[str]) -> _Answers:
+    labels = said["label"].map(list(classes).index).to_numpy(np.int64)
+    probabilities = said[list(classes)].to_numpy(np.float64)
+    return _Answers(
+        classes=classes,
+        labels=labels,
+        probabilities=probabilities,
+        confidence=probabilities.max(axis=1),
+        right=probabilities.argmax(axis=1) == labels,
+        sets=_members(said["set"], classes),
+        suspected=_members(said["suspected"], classes),
+        answered=said["decision"].isin(list(classes)).to_numpy(np.bool_),
+    )
+
+
+def _members(names: "pd.Series[str]", classes: Sequence[str]) -> NDArray[np.bool_]:
+    """Return which classes are named, bool (N, K)."""
+    listed = names.str.split()
+    return np.array([[name in found for name in classes] for found in listed], dtype=np.bool_)
+
+
+def _texts(column: "pd.Series[str]") -> NDArray[np.str_]:
+    """Return texts as numpy's own, which sort faster than Python's."""
+    return column.to_numpy().astype(np.str_)
+
+
+def _figures(a: _Answers) -> dict[str, float]:
+    of_findings = {}
+    for name in findings(a.classes):
+        k = a.classes.index(name)
+        of_findings[f"sensitivity_{name}"] = _mean(a.suspected[a.labels == k, k])
+        of_findings[f"specificity_{name}"] = _mean(~a.suspected[a.labels != k, k])
+    return {
+        **figures(a.labels, a.probabilities, a.classes),
+        "ece": expected_calibration_error(a.confidence, a.right),
+        "set_coverage": set_coverage(a.sets, a.labels),
+        "set_size": set_size(a.sets),
+        **of_findings,
+        "answered": _mean(a.answered),
+        "answered_accuracy": _mean(a.right[a.answered]),
+        "aurc": area_under_risk_coverage(a.confidence, ~a.right),
+    }
+
+
+def _scan_figures(
+    said: pd.DataFrame, of_scans: ScanAnswers, classes: Sequence[str]
+) -> dict[str, Interval]:
+    patient_of = dict(zip(said["scan"], said["patient"], strict=True))
+    patients = np.array([patient_of[scan] for scan in of_scans.scans.tolist()])
+
+    def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
+        every = figures(of_scans.labels[rows], of_scans.probabilities[rows], classes)
+        return _only(every, _OF_SCANS)
+
+    return intervals_over_scans(of_rows, patients, of_scans.labels)
+
+
+def _groups(
+    said: pd.DataFrame, answers: _Answers, scans: NDArray[np.str_]
+) -> dict[str, dict[str, Any]]:
+    columns = {
+        "phase": said["phase"],
+        "view": said["view"],
+        "size": said["width"].astype(str) + " x " + said["height"].astype(str),
+    }
+    return {
+        name: {
+            str(value): _group(answers, scans, np.flatnonzero(column.to_numpy() == value))
+            for value in sorted(column.unique())
+        }
+        for name, column in columns.items()
+    }
+
+
+def _group(answers: _Answers, scans: NDArray[np.str_], rows: NDArray[np.int64]) -> dict[str, Any]:
+    every = figures(answers.labels[rows], answers.probabilities[rows], answers.classes)
+    return {
+        "slices": len(rows),
+        "scans": len(np.unique(scans[rows])),
+        "figures": {
+            name: None if math.isnan(value) else value
+            for name, value in _only(every, _OF_GROUPS).items()
+        },
+    }
+
+
+def _ranked(
+    answers: _Answers, scans: NDArray[np.str_], of_scans: ScanAnswers
+) -> list[dict[str, Any]]:
+    own = of_scans.probabilities[np.arange(len(of_scans.labels)), of_scans.labels]
+    own_of_slice = answers.probabilities[np.arange(len(answers.labels)), answers.labels]
+    by_wrongness = np.argsort(own_of_slice, kind="stable")
+    names, first = np.unique(scans[by_wrongness], return_index=True)
+    worst = dict(zip(names.tolist(), by_wrongness[first].tolist(), strict=True))
+    says = of_scans.probabilities.argmax(axis=1)
+    return [
+        {
+            "scan": str(of_scans.scans[place]),
+            "label": answers.classes[of_scans.labels[place]],
+            "says": answers.classes[says[place]],
+            "probability": float(own[place]),
+            "slices": int(of_scans.slices[place]),
+            "row": worst[str(of_scans.scans[place])],
+        }
+        for place in np.argsort(own, kind="stable")
+    ]
+
+
+def _by_chance(errors: NDArray[np.float64]) -> Interval:
+    low, high = np.percentile(errors, [2.5, 97.5])
+    return {"value": float(errors.mean()), "low": float(low), "high": float(high)}
+
+
+def _only(values: dict[str, float], wanted: tuple[str, ...]) -> dict[str, float]:
+    """Return the figures that are wanted, or are of a wanted kind: one that ends in _."""
+    return {
+        name: value
+        for name, value in values.items()
+        if any(name.startswith(kind) if kind.endswith("_") else name == kind for kind in wanted)
+    }
+
+
+def _mean(values: NDArray[np.bool_]) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -1,0 +1,158 @@
+import json
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn
+
+from kidney.evaluation.bootstrap import intervals_over_scans
+from kidney.evaluation.evaluate import evaluate
+from tests.evaluation.said import said_of, simulated_said
+
+CLASSES = ("normal", "cyst", "tumor")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_resamples():
+    with pytest.MonkeyPatch.context() as patch:
+        few = partial(intervals_over_scans, repeats=200)
+        patch.setattr("kidney.evaluation.evaluate.intervals_over_scans", few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def said() -> pd.DataFrame:
+    return simulated_said(0, 30)
+
+
+@pytest.fixture(scope="module")
+def result(said: pd.DataFrame) -> dict:
+    return evaluate(said, CLASSES)
+
+
+def value(result: dict, name: str) -> float:
+    return result["figures"][name]["value"]
+
+
+def test_all_that_a_report_needs_is_there_and_is_json(result: dict):
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+    every = {"accuracy", "balanced_accuracy", "macro_auroc"}
+    every |= {f"{kind}_{name}" for kind in ("recall", "auroc") for name in CLASSES}
+    assert set(result["scan_figures"]) == every
+    assert set(result["figures"]) == every | {
+        "loss", "ece", "set_coverage", "set_size", "answered", "answered_accuracy", "aurc",
+        "sensitivity_cyst", "sensitivity_tumor", "specificity_cyst", "specificity_tumor",
+    }  # fmt: skip
+    assert (result["classes"], result["scans"], result["patients"]) == (list(CLASSES), 30, 30)
+
+
+def test_every_figure_lies_in_its_interval_but_the_error_that_chance_adds_to(result: dict):
+    for figures in (result["figures"], result["scan_figures"]):
+        for name, figure in figures.items():
+            assert figure["low"] <= figure["high"]
+            if name not in ("ece",):
+                assert figure["low"] <= figure["value"] <= figure["high"], name
+
+
+def test_decisions_are_counted_as_they_stand_in_the_table(said: pd.DataFrame, result: dict):
+    in_set = [label in held.split() for label, held in zip(said["label"], said["set"], strict=True)]
+    assert value(result, "set_coverage") == pytest.approx(np.mean(in_set))
+    assert value(result, "set_size") == pytest.approx(said["set"].str.split().str.len().mean())
+    suspected = np.array(["tumor" in names.split() for names in said["suspected"]])
+    tumor = (said["label"] == "tumor").to_numpy()
+    assert value(result, "sensitivity_tumor") == pytest.approx(suspected[tumor].mean())
+    assert value(result, "specificity_tumor") == pytest.approx((~suspected[~tumor]).mean())
+    stands = said[said["decision"].isin(CLASSES)]
+    assert 0 < len(stands) < len(said)
+    assert value(result, "answered") == pytest.approx(len(stands) / len(said))
+    right = (stands["decision"] == stands["label"]).mean()
+    assert value(result, "answered_accuracy") == pytest.approx(right)
+
+
+def test_the_error_of_the_bins_and_the_end_of_the_curve_are_the_figures(result: dict):
+    error = sum(b["share"] * abs(b["accuracy"] - b["confidence"]) for b in result["reliability"])
+    assert value(result, "ece") == pytest.approx(error)
+    chance = result["ece_by_chance"]
+    assert 0 < chance["low"] < chance["value"] < chance["high"] < 1
+    curve = result["risk_coverage"]
+    assert len(curve["coverage"]) == len(curve["risk"]) <= 100
+    assert curve["coverage"][-1] == pytest.approx(1)
+    assert curve["risk"][-1] == pytest.approx(1 - value(result, "accuracy"))
+    for name in CLASSES:
+        drawn = result["curves"][name]
+        area = np.trapezoid(drawn["tpr"], drawn["fpr"])
+        assert area == pytest.approx(value(result, f"auroc_{name}"), abs=0.01)
+
+
+def test_whole_scans_are_judged_once_each(said: pd.DataFrame, result: dict):
+    logs = np.log(said[list(CLASSES)]).groupby(said["scan"]).mean()
+    says = logs.idxmax(axis=1)
+    truth = said.groupby("scan")["label"].first()
+    assert result["scan_figures"]["accuracy"]["value"] == pytest.approx((says == truth).mean())
+    table = sklearn.confusion_matrix(truth, says, labels=CLASSES)
+    assert result["scan_confusion"] == table.tolist()
+    assert np.sum(result["confusion"]) == len(said)
+
+
+def test_scans_are_ranked_by_how_wrong_they_are(said: pd.DataFrame, result: dict):
+    ranked = result["scans_ranked"]
+    assert sorted(one["scan"] for one in ranked) == sorted(said["scan"].unique())
+    assert [one["probability"] for one in ranked] == sorted(one["probability"] for one in ranked)
+    for one in ranked:
+        of_scan = np.flatnonzero(said["scan"] == one["scan"])
+        own = said[one["label"]].to_numpy()
+        assert one["row"] in of_scan
+        assert own[one["row"]] == own[of_scan].min()
+        assert one["slices"] == len(of_scan)
+    wrong = [one["says"] != one["label"] for one in ranked]
+    assert sum(wrong) == round(30 * (1 - result["scan_figures"]["accuracy"]["value"]))
+
+
+def test_rows_are_positions_whatever_the_index(said: pd.DataFrame, result: dict):
+    other = said.set_index(np.arange(len(said))[::-1] + 1000)
+    assert evaluate(other, CLASSES) == result
+
+
+def test_groups_add_up_and_leave_open_what_they_cannot_know(said: pd.DataFrame):
+    plain = (said["label"] == "tumor").to_numpy()
+    phase = np.where(plain, "plain", "enhanced")
+    groups = evaluate(said.assign(phase=phase, width=np.where(plain, 256, 512)), CLASSES)["groups"]
+    assert list(groups) == ["phase", "view", "size"]
+    assert list(groups["size"]) == ["256 x 512", "512 x 512"]
+    assert groups["view"]["axial"]["slices"] == len(said)
+    of_plain = groups["phase"]["plain"]
+    assert of_plain["slices"] == plain.sum()
+    assert of_plain["scans"] == said["scan"][plain].nunique()
+    assert of_plain["figures"]["macro_auroc"] is None
+    assert of_plain["figures"]["recall_normal"] is None
+    assert of_plain["figures"]["accuracy"] == of_plain["figures"]["recall_tumor"]
+
+
+def test_patients_are_what_is_resampled(said: pd.DataFrame):
+    """Two scans a patient that say the same are no more certain than one."""
+    twin = said.assign(scan=said["scan"] + "-again")
+    both = evaluate(pd.concat([said, twin]), CLASSES)
+    assert (both["scans"], both["patients"]) == (60, 30)
+    once = evaluate(said, CLASSES)
+    for kind in ("figures", "scan_figures"):
+        assert both[kind]["accuracy"] == pytest.approx(once[kind]["accuracy"])
+
+
+def test_a_class_that_does_not_occur_leaves_its_figures_open():
+    labels, scans = np.repeat([0, 1], 10), np.repeat([f"s{n}" for n in range(10)], 2)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(3), 20)
+    result = evaluate(said_of(labels, probabilities, scans, CLASSES), CLASSES)
+    assert result["figures"]["sensitivity_tumor"] == {"value": None, "low": None, "high": None}
+    assert result["figures"]["specificity_tumor"]["value"] is not None
+    assert result["curves"]["tumor"]["fpr"] == []
+    assert result["scan_figures"]["macro_auroc"]["value"] is not None
+
+
+def test_a_model_that_lets_nothing_stand_has_no_accuracy_of_what_stands(said: pd.DataFrame):
+    result = evaluate(said.assign(decision="needs_review"), CLASSES)
+    assert result["figures"]["answered"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    assert result["figures"]["answered_accuracy"]["value"] is None
+    none = evaluate(said.assign(suspected=""), CLASSES)
+    assert none["figures"]["sensitivity_tumor"]["value"] == 0.0
+    assert none["figures"]["specificity_tumor"]["value"] == 1.0
