@@ -30,10 +30,10 @@ class Abdomen:
 
 def build_abdomen(patient: Patient, rng: np.random.Generator) -> Abdomen:
     """Place wall, bones, muscles, vessels and organs of one patient."""
-    wall = _wall(patient)
+    wall = wall_of(patient)
     gut, organs = _bowel(patient, rng), _organs(patient, rng)
     behind = [*wall, *_small_vessels(patient, rng), *gut, *organs]
-    before = [*_great_vessels(patient, rng), *_muscles(patient), *_spine(patient, rng)]
+    before = [*_great_vessels(patient, rng), *_muscles(patient), *spine_of(patient, rng)]
     return Abdomen(wall[-1], tuple(behind), (*before, *_ribs(patient, rng)))
 
 
@@ -55,8 +55,8 @@ def _organ(
     return Part((x, y, centre[2]), (a, b, c), hu, angle=angle, in_cavity=True)
 
 
-def _wall(patient: Patient) -> list[Part]:
-    """Skin, subcutaneous fat, muscle with a stripe of fat, and the abdominal cavity."""
+def wall_of(patient: Patient) -> list[Part]:
+    """Return skin, subcutaneous fat, muscle with a stripe of fat, and last the cavity."""
     body, muscle = body_radii(patient.habitus, patient.scale), wall_radii(*_build(patient))
     fat, s = patient.hu["fat"], patient.scale
     # More fat lies in front and at the sides than over the spine.
@@ -210,8 +210,8 @@ def _muscles(patient: Patient) -> list[Part]:
     return parts
 
 
-def _spine(patient: Patient, rng: np.random.Generator) -> list[Part]:
-    """Vertebral bodies with discs between, the canal, and the processes."""
+def spine_of(patient: Patient, rng: np.random.Generator) -> list[Part]:
+    """Return vertebral bodies with discs between, the canal, and the processes."""
     s, marrow, y = patient.scale, patient.hu["marrow"], patient.scale * SPINE_Y
     period, first = s * 36, rng.uniform(-18, 18)
     disc = Part((0, y, 0), (s * 22, s * 16, INFINITE), 105, barrel=True, square=0.2)

@@ -5,14 +5,14 @@ abdominal CT at kidney level, all drawn without a look at the label, so that a m
 label only by the finding. The same seed with two labels gives the same patient twice.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from kidney.data.phantom.anatomy import Abdomen, build_abdomen
+from kidney.data.phantom.anatomy import build_abdomen
 from kidney.data.phantom.canvas import Floats, Part, open_canvas, paint, picture_axis
 from kidney.data.phantom.kidney import build_kidney, draw_finding
 from kidney.data.phantom.patient import PHASES, Patient, body_radii, draw_patient
@@ -70,9 +70,7 @@ def generate_scan(seed: int, label: str, size: int = 256, max_slices: int = 40) 
         ConfigError: an unknown label, or a number out of range.
     """
     _check(label in CLASSES, f"label to be one of {', '.join(CLASSES)}, got {label!r}")
-    _check(seed >= 0, f"seed to be 0 or more, got {seed}")
-    _check(size >= MIN_SIZE, f"size to be {MIN_SIZE} pixels or more, got {size}")
-    _check(max_slices >= 1, f"max_slices to be 1 or more, got {max_slices}")
+    check_protocol(seed, size, max_slices)
     patient = draw_patient(seed, size, max_slices)
     anatomy = np.random.default_rng([seed, 1])
     abdomen = build_abdomen(patient, anatomy)
@@ -83,7 +81,7 @@ def generate_scan(seed: int, label: str, size: int = 256, max_slices: int = 40) 
     )
     parts = [*abdomen.behind, *kidneys[0].parts, *kidneys[1].parts, *finding, *abdomen.before]
     shot = np.random.default_rng([seed, 2])  # noise has a stream of its own, blind to the label
-    slices = [_draw_slice(patient, abdomen, parts, z, shot) for z in patient.heights]
+    slices = [draw_slice(patient, abdomen.cavity, parts, z, shot) for z in patient.heights]
     return PhantomScan(
         hu=np.stack([hu for hu, _ in slices]),
         masks=np.stack([mask for _, mask in slices]),
@@ -126,10 +124,15 @@ def generate_scans(
     )
 
 
-def _draw_slice(
-    patient: Patient, abdomen: Abdomen, parts: list[Part], z: float, rng: np.random.Generator
+def draw_slice(
+    patient: Patient, cavity: Part, parts: Sequence[Part], z: float, rng: np.random.Generator
 ) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-    canvas = open_canvas(patient.view, z, abdomen.cavity)
+    """Draw one slice of `parts` at height `z` in mm as the scanner of `patient` shows it.
+
+    Returns:
+        HU int16 and mask uint8, both (rows, cols).
+    """
+    canvas = open_canvas(patient.view, z, cavity)
     _paint_table(canvas.hu, patient)
     for part in parts:
         paint(canvas, part)
@@ -162,6 +165,17 @@ def _paint_table(hu: Floats, patient: Patient) -> None:
     for edge in (0.0, float(thickness)):
         shell = np.clip((1.2 - np.abs(depth - edge)) / patient.view.pixel + 0.5, 0, 1) * wide
         hu += shell * (350 - hu)
+
+
+def check_protocol(seed: int, size: int, max_slices: int) -> None:
+    """See that one scan can be drawn with these settings.
+
+    Raises:
+        ConfigError: a number out of range.
+    """
+    _check(seed >= 0, f"seed to be 0 or more, got {seed}")
+    _check(size >= MIN_SIZE, f"size to be {MIN_SIZE} pixels or more, got {size}")
+    _check(max_slices >= 1, f"max_slices to be 1 or more, got {max_slices}")
 
 
 def _check(holds: bool, expected: str) -> None:
