@@ -14,11 +14,23 @@ BACKBONE = "resnet10t"
 IMAGE_SIZE = 64
 LINEAGE: dict[str, Any] = {
     "data": {"name": "none", "source": "none", "fingerprint": "d", "slices": 8, "scans": 4},
-    "split": {"name": "by_scan", "fingerprint": "s", "fold": 0, "folds": 3},
+    "split": {
+        "name": "by_scan",
+        "fingerprint": "s",
+        "fold": 0,
+        "validation_folds": [1],
+        "folds": 3,
+    },
     "baseline": {},
     "weights": "none",
     "code": "0000000",
     "run": "a-run",
+}
+RULES: dict[str, Any] = {
+    "review_below": 0.5,
+    "suspect_from": {"cyst": 0.3, "tumor": 0.2, "stone": 0.3},
+    "set_from": 0.1,
+    "ood_above": None,
 }
 
 
@@ -36,9 +48,12 @@ def small_task(**settings: Any) -> KidneyTask:
             "backbone": BACKBONE,
             "weights": "none",
             "image_size": IMAGE_SIZE,
-            "frozen": False,
+            "stages": [-1],
+            "trains": "network",
             "learning_rate": 1e-3,
+            "backbone_rate": 1.0,
             "weight_decay": 0.0,
+            "dropout": 0.0,
             "classes": CLASSES,
             "lineage": LINEAGE,
             **settings,
@@ -48,7 +63,8 @@ def small_task(**settings: Any) -> KidneyTask:
 
 def write_checkpoint(task: KidneyTask, path: Path) -> Path:
     """Write what Lightning would, as far as anybody reads it."""
-    content = {"hyper_parameters": dict(task.hparams), "state_dict": task.state_dict()}
+    settings = {**task.hparams, "rules": RULES}
+    content = {"hyper_parameters": settings, "state_dict": task.state_dict()}
     torch.save(content, path)
     return path
 

@@ -1,13 +1,16 @@
 """Any timm network as a map of features: slices in, (B, C, h, w) out."""
 
 import functools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+import torch.nn.functional as nnf
 from safetensors import SafetensorError, safe_open
-from timm.models._features import FeatureGetterNet
+from timm.models._features import FeatureGetterNet, FeatureListNet
+from timm.models.efficientnet import EfficientNetFeatures
 from torch import Tensor, nn
 
 from kidney.errors import ConfigError, WeightsError
@@ -16,31 +19,36 @@ from kidney.network import knock
 
 _THREE_WAYS = (
     "Give a safetensors file with timm's keys (model.weights=PATH), train from random weights on "
-    "purpose (model.weights=none model.frozen=false), or try the whole road without any download "
+    "purpose (model.weights=none model.trains=network), or try the whole road without any download "
     "(data=phantom model=tiny)."
 )
 
 
 class Backbone(nn.Module):
-    """A timm network cut before its pooling.
+    """A timm network cut before its pooling, in two parts: a trunk and a tail.
 
     Args:
         name: timm's name of the network.
         weights: "hub" (timm's default weights), "none" (random), or the path of a safetensors file
-            with timm's keys.
+            with timm's keys, or of a folder with one such file for this network: its name is NAME,
+            or goes on after NAME with a dot or a hyphen.
         image_size: side in pixels of what it will be given; networks with a fixed position
             embedding are built for it.
+        stages: which of its feature maps to give, timm's out_indices: one, or two to see texture
+            and small bright spots beside shapes. The trunk ends with the first of two.
 
     Attributes:
-        channels: C of the feature map.
+        channels: C, of these maps together.
+        first_channels, last_channels: of the first and of the last one.
+        has_tail: whether there are two and the network is a chain, so that it has both parts.
         mean, std: per-channel normalisation that the weights were trained with, for 0..1 input.
 
     Raises:
-        ConfigError: timm has no such network, or it has no spatial map.
+        ConfigError: timm has no such network, it has no spatial map, or not these stages.
         WeightsError: the weights cannot be reached, read, or do not fit.
     """
 
-    def __init__(self, name: str, weights: str, image_size: int) -> None:
+    def __init__(self, name: str, weights: str, image_size: int, stages: Sequence[int]) -> None:
         super().__init__()
         if not timm.is_model(name):
             similar = timm.list_models(f"*{name[:6]}*")[:8]
@@ -48,7 +56,12 @@ class Backbone(nn.Module):
                 f"Expected model.backbone to be a timm network, but got {name!r}.",
                 f"Names alike: {', '.join(similar) or 'none'}. timm.list_models() has them all.",
             )
-        options: dict[str, Any] = {"features_only": True, "out_indices": (-1,)}
+        if not 1 <= len(stages) <= 2:
+            raise ConfigError(
+                f"Expected model.stages to be one or two feature maps, but got {list(stages)}.",
+                "Name the last alone, [-1], or an earlier one with it, [-2, -1].",
+            )
+        options: dict[str, Any] = {"features_only": True, "out_indices": tuple(stages)}
         if _default_cfg(name).get("fixed_input_size"):
             options["img_size"] = image_size
         if _gives_tokens(name, options):
@@ -56,7 +69,9 @@ class Backbone(nn.Module):
             # was trained to read are the normed ones.
             options["feature_cls"] = functools.partial(FeatureGetterNet, norm=True)
         self.network = _with_weights(name, weights, options)
-        self.channels = int(self.network.feature_info.channels()[-1])
+        widths = list(map(int, self.network.feature_info.channels()))
+        self.channels, self.first_channels, self.last_channels = sum(widths), widths[0], widths[-1]
+        self.has_tail = len(stages) == 2 and steps_of(self.network) is not None
         # Swin and its like hand out (B, h, w, C).
         layout = getattr(self.network, "output_fmt", None)
         self._channels_last = layout is not None and layout.value == "NHWC"
@@ -64,9 +79,61 @@ class Backbone(nn.Module):
         self.std = tuple(self.network.pretrained_cfg["std"])
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images float (B, 3, S, S) to features float (B, C, h, w)."""
-        features: Tensor = self.network(images)[-1]
-        return features.permute(0, 3, 1, 2) if self._channels_last else features
+        """Map normalised images float (B, 3, S, S) to features float (B, C, h, w).
+
+        h and w are those of the first stage; the map of a second one is enlarged to them.
+        """
+        return self._together(self.network(images))
+
+    def trunk(self, images: Tensor) -> Tensor:
+        """Map normalised images to the map of the first of two stages; needs `has_tail`."""
+        for module in self._parts()[0]:
+            images = module(images)
+        return images
+
+    def tail(self, first: Tensor) -> Tensor:
+        """Map what the trunk gave to what `forward` gives."""
+        last = first
+        for module in self._parts()[1]:
+            last = module(last)
+        return self._together([first, last])
+
+    def tail_parameters(self) -> list[nn.Parameter]:
+        """Return what can be trained behind the trunk."""
+        return [value for module in self._parts()[1] for value in module.parameters()]
+
+    def _parts(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        steps = steps_of(self.network)
+        assert steps is not None, "asked for the parts of a network that has no tail"
+        names = [name for name, _ in steps]
+        first, last = (
+            names.index(name) if name in names else names.index(name.replace(".", "_"))
+            for name in self.network.feature_info.module_name()
+        )
+        modules = [module for _, module in steps]
+        return modules[: first + 1], modules[first + 1 : last + 1]
+
+    def _together(self, maps: Sequence[Tensor]) -> Tensor:
+        if self._channels_last:
+            maps = [features.permute(0, 3, 1, 2) for features in maps]
+        grid = maps[0].shape[2:]
+        return torch.cat([_on_grid(features, grid) for features in maps], dim=1)
+
+
+def steps_of(network: nn.Module) -> list[tuple[str, nn.Module]] | None:
+    """Return the modules that a network applies one after the other; None where it is no chain."""
+    if isinstance(network, FeatureListNet):
+        return list(network.items())
+    if isinstance(network, EfficientNetFeatures):
+        blocks = [(f"blocks.{number}", block) for number, block in enumerate(network.blocks)]
+        return [("conv_stem", network.conv_stem), ("bn1", network.bn1), *blocks]
+    return None
+
+
+def _on_grid(features: Tensor, grid: torch.Size) -> Tensor:
+    if features.shape[2:] == grid:
+        return features
+    return nnf.interpolate(features, size=grid, mode="bilinear", align_corners=False)
 
 
 def weights_identity(name: str, weights: str) -> str:
@@ -79,7 +146,7 @@ def weights_identity(name: str, weights: str) -> str:
     if weights == "hub":
         cfg = _default_cfg(name)
         return f"hub:{cfg.get('hf_hub_id') or name} ({cfg.get('license') or 'licence unknown'})"
-    path = _existing(weights)
+    path = _existing(name, weights)
     return f"file:{sha256(path)[:16]} {path.name}"
 
 
@@ -105,7 +172,7 @@ def _with_weights(name: str, weights: str, options: dict[str, Any]) -> Any:
         return timm.create_model(name, **options)
     if weights == "hub":
         return _from_hub(name, options)
-    path = _existing(weights)
+    path = _existing(name, weights)
     if path.suffix != ".safetensors":
         raise WeightsError(
             f"Expected model.weights to be a .safetensors file, but got {path.name}.",
@@ -142,14 +209,30 @@ def _plain(key: str) -> str:
     return key.removeprefix("model.").replace(".", "_")
 
 
-def _existing(weights: str) -> Path:
+def _existing(name: str, weights: str) -> Path:
     path = Path(weights).expanduser()
+    if path.is_dir():
+        return _in_folder(name, path)
     if not path.is_file():
         raise WeightsError(
             f"Expected model.weights to be hub, none or a file, but {path} does not exist.",
             _THREE_WAYS,
         )
     return path
+
+
+def _in_folder(name: str, folder: Path) -> Path:
+    """Find the file of a network in a folder that serves a sweep over several."""
+    files = sorted(folder.glob("*.safetensors"))
+    found = [path for path in files if path.name.startswith((f"{name}.", f"{name}-"))]
+    if len(found) != 1:
+        raise WeightsError(
+            f"Expected one file {name}[-WHATEVER].safetensors in {folder}, but found "
+            f"{[path.name for path in found] or 'none'}.",
+            f"Rename a file, or name one: model.weights=PATH. There are: "
+            f"{', '.join(path.name for path in files) or 'none'}.",
+        )
+    return found[0]
 
 
 def _from_hub(name: str, options: dict[str, Any]) -> Any:

@@ -14,17 +14,23 @@ from kidney.errors import ConfigError
 from kidney.models.augment import augment
 from kidney.models.classifier import KidneyClassifier
 
+TRAINS = ("head", "tail", "network")
+_WARM_UP = 0.2  # share of the steps
+
 
 class KidneyTask(pl.LightningModule):
-    """Cross-entropy on slices, or on features where the backbone is frozen.
+    """Cross-entropy on images of slices, or on what a frozen part of the network made of them.
 
     Args:
         backbone: timm's name of the network.
         weights: "hub", "none" or the path of a safetensors file.
-        image_size: side in pixels to which slices are resized.
-        frozen: train the head alone.
-        learning_rate: peak of the cosine schedule, above 0.
+        image_size: side in pixels to which the body is resized.
+        stages: which feature maps of the backbone the head sees, timm's out_indices.
+        trains: "head" alone; "tail", the backbone behind its trunk too; or the whole "network".
+        learning_rate: of the head, at the peak of the schedule, above 0.
+        backbone_rate: learning rate of the backbone as a share of the head's, 0 to 1.
         weight_decay: of AdamW, 0 or more.
+        dropout: share of the pooled features that training hides from the head, 0 to below 1.
         classes: class names in the order of the outputs.
         lineage: what the checkpoint must remember of data, split, code and run; primitives only.
     """
@@ -34,19 +40,38 @@ class KidneyTask(pl.LightningModule):
         backbone: str,
         weights: str,
         image_size: int,
-        frozen: bool,
+        stages: Sequence[int],
+        trains: str,
         learning_rate: float,
+        backbone_rate: float,
         weight_decay: float,
+        dropout: float,
         classes: Sequence[str],
         lineage: dict[str, Any],  # noqa: ARG002  kept by save_hyperparameters
     ) -> None:
         super().__init__()
-        _check(weights, frozen, learning_rate, weight_decay, image_size)
+        _check(weights, trains, image_size)
+        _check_numbers(learning_rate, backbone_rate, weight_decay, dropout)
         self.save_hyperparameters()
-        self.classifier = KidneyClassifier(backbone, weights, image_size, len(classes))
-        self.classifier.backbone.requires_grad_(not frozen)
-        self.frozen = frozen
+        self.classifier = KidneyClassifier(
+            backbone, weights, image_size, stages, dropout, len(classes)
+        )
+        if trains == "tail" and not self.classifier.backbone.has_tail:
+            raise ConfigError(
+                f"Expected a backbone with a tail behind the first of two stages, but {backbone} "
+                f"with model.stages={list(stages)} has none.",
+                "Name two stages of a network that is a chain of blocks, or train the head or the "
+                "whole network: model.trains=head|network.",
+            )
+        self.trains = trains
+        # Depthwise convolutions learn a quarter faster in this layout (measured on 2 cores).
+        self.classifier.backbone.to(memory_format=torch.channels_last)
+        self.classifier.backbone.requires_grad_(trains == "network")
+        if trains == "tail":
+            for value in self.classifier.backbone.tail_parameters():
+                value.requires_grad_(True)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
+        self.backbone_rate = backbone_rate
         count = len(classes)
         self.val_metrics = nn.ModuleDict(
             {
@@ -57,18 +82,21 @@ class KidneyTask(pl.LightningModule):
         )
 
     def train(self, mode: bool = True) -> "KidneyTask":
-        """Switch to training; a frozen backbone stays in evaluation mode."""
+        """Switch to training; batch norms of a backbone with a frozen part keep their figures."""
         super().train(mode)
-        if self.frozen:
+        if self.trains != "network":
             self.classifier.backbone.eval()
         return self
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
-        """Return logits (N, K) of a batch with "slices" or with precomputed "features"."""
+        """Return logits (N, K) of a batch with prepared "images" or precomputed "features"."""
         features = batch.get("features")
-        pooled = self.classifier.pooled(batch["slices"]) if features is None else features
-        out: Tensor = self.classifier.head(pooled)
-        return out
+        described = (
+            self.classifier.described(batch["images"])
+            if features is None
+            else self.classifier.finished(features)
+        )
+        return self.classifier.logits(described)
 
     def _step(self, batch: dict[str, Tensor], stage: str) -> tuple[Tensor, Tensor]:
         logits = self.logits(batch)
@@ -80,8 +108,8 @@ class KidneyTask(pl.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:  # noqa: ARG002
         """Return the loss of an augmented batch."""
-        if "slices" in batch:
-            batch = {**batch, "slices": augment(batch["slices"])}
+        if "images" in batch:
+            batch = {**batch, "images": augment(batch["images"])}
         return self._step(batch, "train")[0]
 
     def validation_step(self, batch: dict[str, Tensor], index: int) -> None:  # noqa: ARG002
@@ -94,37 +122,57 @@ class KidneyTask(pl.LightningModule):
             self.log(f"val_{name}", metric, on_epoch=True, prog_bar=name == "macro_auroc")
 
     def configure_optimizers(self) -> Any:
-        """AdamW with a cosine schedule over the whole training, a step an epoch."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            parameters, lr=self.learning_rate, weight_decay=self.weight_decay
+        """AdamW; the rate rises for a fifth of the steps and falls to nothing (Smith 2018)."""
+        parts = [(self.classifier.head, 1.0), (self.classifier.backbone, self.backbone_rate)]
+        groups = [
+            {"params": trained, "lr": self.learning_rate * share}
+            for part, share in parts
+            if (trained := [value for value in part.parameters() if value.requires_grad])
+        ]
+        optimizer = torch.optim.AdamW(groups, weight_decay=self.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=[self.learning_rate * share for _, share in parts][: len(groups)],
+            total_steps=max(int(self.trainer.estimated_stepping_batches), 1),
+            pct_start=_WARM_UP,
         )
-        epochs = max(self.trainer.max_epochs or 1, 1)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=epochs)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
 
 
-def _check(
-    weights: str, frozen: bool, learning_rate: float, weight_decay: float, image_size: int
-) -> None:
-    if frozen and weights == "none":
+def _check(weights: str, trains: str, image_size: int) -> None:
+    if trains not in TRAINS:
+        raise ConfigError(
+            f"Expected model.trains to be {', '.join(TRAINS)}, but got {trains!r}.",
+            "Override it: model.trains=head.",
+        )
+    if trains != "network" and weights == "none":
         raise ConfigError(
             "Expected a frozen backbone to have weights, but got model.weights=none: the features "
             "of a random network teach the head nothing.",
-            "Give model.weights=hub or a file, or train the whole network: model.frozen=false.",
+            "Give model.weights=hub or a file, or train the whole network: model.trains=network.",
         )
-    for name, value, least in (
-        ("learning_rate", learning_rate, 1e-12),
-        ("weight_decay", weight_decay, 0),
+    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 32:
+        raise _out_of_range("image_size", "a whole number of at least 32", image_size)
+
+
+def _check_numbers(
+    learning_rate: float, backbone_rate: float, weight_decay: float, dropout: float
+) -> None:
+    for name, value, least, below in (
+        ("learning_rate", learning_rate, 1e-12, 1e6),
+        ("backbone_rate", backbone_rate, 0, 1.000001),
+        ("weight_decay", weight_decay, 0, 1e6),
+        ("dropout", dropout, 0, 1),
     ):
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
-            or not least <= value < 1e6
+            or not least <= value < below
         ):
-            raise _out_of_range(name, f"a number of at least {least}", value)
-    if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 32:
-        raise _out_of_range("image_size", "a whole number of at least 32", image_size)
+            raise _out_of_range(name, f"a number from {least:g} to below {below:g}", value)
 
 
 def _out_of_range(name: str, expected: str, value: object) -> ConfigError:

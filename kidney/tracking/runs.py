@@ -1,7 +1,8 @@
 """MLflow: the memory of what was trained, on which data, with what result."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 SELECTION_METRIC = "best_val_macro_auroc"
 CHECKPOINT = "best.ckpt"
+CROSS_VALIDATION = "cross-validation"  # the tag `kind` of a run that pools others
 _SQLITE = "sqlite:///"
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # unknown; deleted
 
@@ -102,6 +104,17 @@ def end_run(tracking: Tracking, run_id: str, status: str = "FINISHED") -> None:
     tracking.client().set_terminated(run_id, status)
 
 
+@contextmanager
+def closed_when_cut_off(tracking: Tracking, run_id: str) -> Iterator[None]:
+    """Close the run as KILLED or FAILED where the work inside does not reach its end."""
+    try:
+        yield
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        end_run(tracking, run_id, "KILLED" if stopped else "FAILED")
+        raise
+
+
 def lightning_logger(tracking: Tracking, run_id: str) -> MLFlowLogger:
     """Return Lightning's logger for an open run."""
     return MLFlowLogger(
@@ -132,7 +145,9 @@ def log_parameters(tracking: Tracking, run_id: str, parameters: Mapping[str, obj
             client.log_param(run_id, name, str(value)[:500])
 
 
-def best_run(tracking: Tracking, data: str, split: str, fold: int, validation_fold: int) -> Run:
+def best_run(
+    tracking: Tracking, data: str, split: str, fold: int, validation_fold: int | None
+) -> Run:
     """Find the finished run with the best validation macro AUROC. Test figures play no part.
 
     Args:
@@ -140,23 +155,26 @@ def best_run(tracking: Tracking, data: str, split: str, fold: int, validation_fo
         data: fingerprint of the manifest.
         split: fingerprint of the split.
         fold: the test fold.
-        validation_fold: the validation fold.
+        validation_fold: the validation fold; None: whichever validated.
 
     Raises:
         ArtifactError: there is none for this data and split.
     """
+    validated = (
+        "" if validation_fold is None else f"and tags.validation_folds = '{validation_fold}' "
+    )
     found = tracking.client().search_runs(
         [tracking.experiment_id()],
         f"attributes.status = 'FINISHED' and tags.data = '{data}' and tags.split = '{split}' "
-        f"and tags.fold = '{fold}' and tags.validation_fold = '{validation_fold}' "
-        f"and metrics.{SELECTION_METRIC} >= 0",
+        f"and tags.fold = '{fold}' {validated}and metrics.{SELECTION_METRIC} >= 0",
         order_by=[f"metrics.{SELECTION_METRIC} DESC", "attributes.start_time DESC"],
         max_results=1,
     )
     if not found:
         raise ArtifactError(
-            f"Expected a finished training run on data {data} with split {split}, fold {fold}, "
-            f"validation fold {validation_fold}, in "
+            f"Expected a finished training run on data {data} with split {split}, fold {fold}"
+            + ("" if validation_fold is None else f", validation fold {validation_fold}")
+            + ", in "
             f"experiment {tracking.experiment!r} of {tracking.uri}, but found none.",
             "Train first (python train.py with the same data=... split=...), or name a "
             "checkpoint: checkpoint=PATH.",
@@ -179,3 +197,64 @@ def download_checkpoint(tracking: Tracking, run_id: str, folder: Path) -> Path:
             f"Run {run_id} has no {CHECKPOINT} in {tracking.uri}: {error}.",
             "Give the id of a finished run, or checkpoint=PATH.",
         ) from error
+
+
+def cross_validation_of(tracking: Tracking, run_id: str) -> str | None:
+    """Return the finished cross-validation that a run is a fold of; None if it is of none.
+
+    A run that the store does not know, since it was made elsewhere, is of none either.
+    """
+    run = _run(tracking, run_id)
+    parent = run and run.data.tags.get("mlflow.parentRunId")
+    pooled = _run(tracking, parent) if parent else None
+    if not pooled or pooled.info.status != "FINISHED":
+        return None
+    return str(parent) if pooled.data.tags.get("kind") == CROSS_VALIDATION else None
+
+
+def unlike_settings(tracking: Tracking, run_id: str, other: str) -> list[str]:
+    """Name the settings of the model that two runs both state, and differently.
+
+    Raises:
+        ArtifactError: the store does not know one of them, or they share no setting.
+    """
+    one, two = _run(tracking, run_id), _run(tracking, other)
+    if one is None or two is None:
+        raise ArtifactError(
+            f"Expected the runs {run_id} and {other} in {tracking.uri}, but found no "
+            f"{other if one else run_id}.",
+            "Compare models whose runs are in one tracking store: tracking.uri=...",
+        )
+    settings, others = one.data.params, two.data.params
+    shared = sorted(name for name in settings if name.startswith("model.") and name in others)
+    if not shared:
+        raise ArtifactError(
+            f"Expected the runs {run_id} and {other} to state the settings of their models, but "
+            "they have none in common.",
+            "Train both with this version.",
+        )
+    return [name for name in shared if settings[name] != others[name]]
+
+
+def _run(tracking: Tracking, run_id: str) -> Run | None:
+    try:
+        return tracking.client().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code in _GONE:
+            return None
+        raise ArtifactError(
+            f"Expected {tracking.uri} to know whether run {run_id} is there, but: {error}.",
+            "Run the command again when the tracking store answers; nothing is lost.",
+        ) from error
+
+
+def download_files(tracking: Tracking, run_id: str, names: Iterable[str], folder: Path) -> None:
+    """Fetch those of the named files that a run has into `folder`; none of an unknown run."""
+    if _run(tracking, run_id) is None:
+        return
+    client = tracking.client()
+    there = {file.path for file in client.list_artifacts(run_id)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        if name in there:
+            client.download_artifacts(run_id, name, str(folder))

@@ -1,11 +1,13 @@
-"""Features of a frozen backbone, computed once and kept.
+"""What the frozen part of a network makes of all slices, computed once and kept.
 
-The head is a mean and a linear layer, so the mean of the feature map is all that it needs: epochs,
-folds and head settings reuse it.
+A head needs the mean of the feature maps, a tail the map that the trunk gives: epochs, folds and
+settings of what is trained reuse them. View 0 are the slices as they are, each further view has
+them augmented once.
 """
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,75 +16,108 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from kidney.models.classifier import KidneyClassifier
+from kidney.models.augment import augment
+from kidney.models.ood import GREYS
 
 
-def features_path(folder: Path, data: str, weights: str, backbone: str, image_size: int) -> Path:
+def features_path(
+    folder: Path,
+    data: str,
+    weights: str,
+    backbone: str,
+    image_size: int,
+    stages: Sequence[int],
+    trains: str,
+    view: int,
+) -> Path:
     """Name the file by all that its content depends on."""
-    key = json.dumps([data, weights, backbone, image_size])
+    key = json.dumps([data, weights, backbone, image_size, list(stages), trains, GREYS, view])
     return folder / f"features-{backbone}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
 
 
-def pooled_features(
-    classifier: KidneyClassifier,
+def frozen_features(
+    frozen: Callable[[torch.Tensor], torch.Tensor],
     dataset: Dataset[dict[str, torch.Tensor]],
     rows: int,
     path: Path,
+    view: int,
     batch_size: int,
     workers: int,
     device: torch.device,
-) -> NDArray[np.float32]:
-    """Return the pooled features of all slices, from the file where it exists.
+) -> NDArray[np.float16]:
+    """Return the features of all slices, from the file where it exists.
 
     Args:
-        classifier: its backbone is used, in evaluation mode.
+        frozen: prepared images (N, 1, S, S) -> features (N, ...).
         dataset: all slices of the manifest in its order.
         rows: how many these are.
         path: the file; while it grows it is called PATH.partial, and a run that was killed goes on
             where it stopped.
+        view: 0 for the slices as they are, 1 and more for one drawing of the augmentation each.
         batch_size: slices a forward pass.
         workers: loader processes.
         device: where to compute.
 
     Returns:
-        float32 (rows, C).
+        float16 (rows, ...), memory-mapped. Half precision rounds by a 2,000th, far less than
+        another slice of the same scan differs.
     """
     if path.is_file():
-        return np.asarray(np.load(path, mmap_mode="r"), dtype=np.float32)
+        return open_features(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     growing = path.with_suffix(".partial")
-    shape = (rows, classifier.backbone.channels)
+    with torch.inference_mode():
+        shape = (rows, *frozen(dataset[0]["images"][None].to(device)).shape[1:])
     features = _open_growing(growing, shape)
     # Rows are written in order and are NaN until then.
-    done = int((~np.isnan(features[:, 0])).sum())
+    done = int((~np.isnan(features.reshape(rows, -1)[:, 0])).sum())
     todo = torch.utils.data.Subset(dataset, range(done, rows))
     loader = DataLoader(todo, batch_size=batch_size, num_workers=workers)
-    classifier.eval().to(device)
     with (
         torch.inference_mode(),
-        tqdm(total=rows, initial=done, desc="Features", unit="slice") as bar,
+        tqdm(total=rows, initial=done, desc=f"Features, view {view}", unit="slice") as bar,
     ):
         for batch in loader:
-            values = classifier.pooled(batch["slices"].to(device)).float().cpu().numpy()
+            images = batch["images"].to(device)
+            if view:
+                images = _augmented(images, view, done)
+            values = frozen(images).half().cpu().numpy()
             features[done : done + len(values)] = values
             features.flush()
             done += len(values)
             bar.update(len(values))
     del features
     growing.rename(path)
-    return np.asarray(np.load(path))
+    return open_features(path)
+
+
+def open_features(path: Path) -> NDArray[np.float16]:
+    """Open a file that `frozen_features` finished."""
+    features: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    return features
+
+
+def _augmented(images: torch.Tensor, view: int, first_row: int) -> torch.Tensor:
+    """Augment each image by a drawing that depends on its view and row alone."""
+    changed = []
+    with torch.random.fork_rng():
+        for number, image in enumerate(images):
+            place = np.random.SeedSequence([view, first_row + number])
+            torch.manual_seed(int(place.generate_state(1)[0]))
+            changed.append(augment(image[None]))
+    return torch.cat(changed)
 
 
 def _open_growing(
-    path: Path, shape: tuple[int, int]
-) -> "np.memmap[tuple[int, ...], np.dtype[np.float32]]":
+    path: Path, shape: tuple[int, ...]
+) -> "np.memmap[tuple[int, ...], np.dtype[np.float16]]":
     if path.is_file():
         try:
             found = np.lib.format.open_memmap(path, mode="r+")
-            if found.shape == shape:
+            if found.shape == shape and found.dtype == np.float16:
                 return found
         except (ValueError, OSError):
             pass  # killed while the file was being laid out: it holds nothing yet
-    fresh = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    fresh = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
     fresh[:] = np.nan
     return fresh

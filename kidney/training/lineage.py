@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kidney.data.cache import open_thumbnails
 from kidney.data.manifest import fingerprint
-from kidney.data.split import parts_of, split_fingerprint, validation_fold_of
+from kidney.data.split import parts_of, split_fingerprint
 from kidney.imaging.baseline import baseline
 from kidney.models.backbones import weights_identity
 from kidney.tracking.code import code_version
@@ -19,10 +20,13 @@ from kidney.training.features import features_path
 from kidney.training.stages import data_folder
 
 
-def lineage_of(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> dict[str, Any]:
+def lineage_of(
+    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], validation_folds: Sequence[int]
+) -> dict[str, Any]:
     """Return, as plain values, which data, split, weights and code a training starts from.
 
-    `baseline` says what the slices of the training part look like.
+    `baseline` says what the slices of the training part look like: all but the test part where
+    several folds validate in turn.
     """
     return {
         "data": {
@@ -36,18 +40,20 @@ def lineage_of(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> 
             "name": cfg.split.name,
             "fingerprint": split_fingerprint(split),
             "fold": cfg.split.fold,
-            "validation_fold": validation_fold_of(split, cfg.split.fold, cfg.split.validation_fold),
+            "validation_folds": list(validation_folds),
             "folds": split["folds"],
         },
-        "baseline": _baseline(cfg, slices, split),
+        "baseline": _baseline(cfg, slices, split, validation_folds),
         "weights": weights_identity(cfg.model.backbone, cfg.model.weights),
         "code": code_version(),
     }
 
 
-def _baseline(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> dict[str, Any]:
-    parts = parts_of(slices, split, cfg.split.fold, cfg.split.validation_fold)
-    rows = np.flatnonzero(parts == "train")
+def _baseline(
+    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], validation_folds: Sequence[int]
+) -> dict[str, Any]:
+    parts = parts_of(slices, split, cfg.split.fold, validation_folds[0])
+    rows = np.flatnonzero(parts == "train" if len(validation_folds) == 1 else parts != "test")
     shapes = slices[["height", "width"]].to_numpy()[rows].tolist()
     return baseline(open_thumbnails(data_folder(cfg), slices)[rows], shapes)
 
@@ -63,9 +69,10 @@ def job_of(cfg: DictConfig, lineage: dict[str, Any]) -> str:
         "settings": [
             OmegaConf.to_container(cfg[key], resolve=True) for key in ("model", "trainer")
         ],
-        "folds": [lineage["split"][key] for key in ("name", "fold", "validation_fold")],
+        "folds": [lineage["split"][key] for key in ("name", "fold", "validation_folds")],
         "classes": list(cfg.data.classes),
-        "numbers": [cfg.seed, cfg.batch_size, cfg.patience],
+        "numbers": [cfg[key] for key in ("seed", "batch_size", "per_scan", "views")],
+        "decisions": OmegaConf.to_container(cfg.decisions),
         "data": lineage["data"]["fingerprint"],
         "split": lineage["split"]["fingerprint"],
         "weights": lineage["weights"],
@@ -73,12 +80,20 @@ def job_of(cfg: DictConfig, lineage: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def features_of(cfg: DictConfig, lineage: dict[str, Any]) -> Path:
-    """Return where the features of the frozen backbone are kept."""
+def run_folder(cfg: DictConfig, lineage: dict[str, Any]) -> Path:
+    """Return where the run of a training lies."""
+    return runs_folder(cfg) / f"{cfg.model.backbone}-{job_of(cfg, lineage)}"
+
+
+def features_of(cfg: DictConfig, lineage: dict[str, Any], view: int) -> Path:
+    """Return where what the frozen part of the network makes of the slices is kept."""
     return features_path(
         Path(cfg.workspace) / "cache",
         lineage["data"]["fingerprint"],
         lineage["weights"],
         cfg.model.backbone,
         cfg.model.image_size,
+        list(cfg.model.stages),
+        cfg.model.trains,
+        view,
     )

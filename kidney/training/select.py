@@ -6,7 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kidney.data.manifest import fingerprint, read_manifest
-from kidney.data.split import read_split, split_fingerprint, validation_fold_of
+from kidney.data.split import check_folds, read_split, split_fingerprint
 from kidney.tracking.runs import SELECTION_METRIC, Tracking, best_run, download_checkpoint
 from kidney.training.callbacks import BEST
 from kidney.training.stages import data_folder
@@ -37,9 +37,13 @@ def choose_checkpoint(cfg: DictConfig) -> Chosen:
         slices = read_manifest(data_folder(cfg))
         split = read_split(data_folder(cfg), cfg.split.name, slices)
         fold = int(cfg.split.fold)
-        validation_fold = validation_fold_of(split, fold, cfg.split.validation_fold)
+        check_folds(split, fold, cfg.split.validation_fold)
         found = best_run(
-            tracking, fingerprint(slices), split_fingerprint(split), fold, validation_fold
+            tracking,
+            fingerprint(slices),
+            split_fingerprint(split),
+            fold,
+            cfg.split.validation_fold,
         )
         run_id = found.info.run_id
         reason = (

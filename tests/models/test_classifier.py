@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,8 @@ from pytorch_grad_cam.utils.image import scale_cam_image
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
-from kidney.models.classifier import KidneyClassifier, resize
+from kidney.models.classifier import KidneyClassifier
+from kidney.models.prepare import prepare
 from tests.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices
 
 NETWORKS = {  # backbone: image size
@@ -18,9 +21,11 @@ NETWORKS = {  # backbone: image size
 }
 
 
-def classifier_of(backbone: str, image_size: int) -> KidneyClassifier:
+def classifier_of(
+    backbone: str, image_size: int, stages: Sequence[int] = (-1,)
+) -> KidneyClassifier:
     torch.manual_seed(0)
-    classifier = KidneyClassifier(backbone, "none", image_size, len(CLASSES)).eval()
+    classifier = KidneyClassifier(backbone, "none", image_size, stages, 0.0, len(CLASSES)).eval()
     with torch.no_grad():
         classifier.head.bias.copy_(torch.tensor([-1.0, 0.5, 2.0, 0.0]))
     return classifier
@@ -38,13 +43,33 @@ def test_the_logit_is_the_mean_of_its_evidence_plus_the_bias(backbone: str, imag
     with torch.inference_mode():
         answer = classifier(slices)
         # What training optimises is written without any map.
-        trained = classifier.head(classifier.pooled(slices))
+        trained = classifier.logits(classifier.described(prepare(slices, image_size)))
     explained = answer.evidence.mean(dim=(2, 3)) + classifier.head.bias
     scale = answer.logits.abs().max().clamp(min=1)
     assert answer.logits.std() > 0
     torch.testing.assert_close(explained / scale, answer.logits / scale, atol=1e-4, rtol=0)
     torch.testing.assert_close(trained / scale, answer.logits / scale, atol=1e-4, rtol=0)
     torch.testing.assert_close(answer.probabilities.sum(dim=1), torch.ones(3))
+
+
+def test_the_evidence_of_two_stages_and_located_kidneys_adds_up_too():
+    classifier = classifier_of(BACKBONE, IMAGE_SIZE, stages=(3, 4))
+    with torch.no_grad():
+        classifier.locator.look.weight.normal_()
+        classifier.centre.normal_()
+    slices = random_slices(3, 50, 70)
+    with torch.inference_mode():
+        answer = classifier(slices)
+        images = prepare(slices, IMAGE_SIZE)
+        trained = classifier.logits(classifier.finished(classifier.begun(images)))
+        weights = classifier.locator(classifier.place_maps(images))
+    assert weights.std() > 0.1
+    explained = answer.evidence.mean(dim=(2, 3)) + classifier.head.bias
+    torch.testing.assert_close(explained, answer.logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(trained, answer.logits, atol=1e-4, rtol=1e-4)
+    # A place without weight speaks for nothing.
+    share = answer.evidence.abs().sum(dim=1, keepdim=True) / weights
+    assert share.max() < 1e3 * share.median()
 
 
 @pytest.mark.parametrize(
@@ -116,21 +141,6 @@ def test_an_answer_does_not_depend_on_the_other_slices_of_its_batch(classifier: 
         together = classifier(slices).logits
         alone = torch.cat([classifier(slices[row : row + 1]).logits for row in range(4)])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)
-
-
-def test_a_slice_of_the_models_own_size_passes_the_resize_unchanged():
-    slices = random_slices(2, 96, 96)
-    assert torch.equal(resize(slices, 96), slices.float())
-    once = resize(slices, 64)
-    assert torch.equal(resize(once, 64), once)
-
-
-def test_a_small_stone_survives_the_resize_wherever_it_lies():
-    for left in range(8):
-        slice_ = torch.zeros((1, 1, 512, 512), dtype=torch.uint8)
-        slice_[..., 200:203, 200 + left : 203 + left] = 255
-        # Nine bright pixels, spread over an area that is 64 times as large.
-        assert resize(slice_, 64).sum().item() == pytest.approx(9 * 255 / 64, rel=0.1)
 
 
 def test_the_temperature_divides_the_logits_and_nothing_else():

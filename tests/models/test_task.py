@@ -12,13 +12,16 @@ from tests.small_network import BACKBONE, CLASSES, random_slices, small_task, wr
 @pytest.fixture(scope="module")
 def frozen_task(tmp_path_factory: pytest.TempPathFactory) -> KidneyTask:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    return small_task(frozen=True, weights=str(write_weights(BACKBONE, path)))
+    return small_task(trains="head", weights=str(write_weights(BACKBONE, path)))
 
 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"frozen": True, "weights": "none"}, "model.weights=none"),
+        ({"trains": "head", "weights": "none"}, "model.weights=none"),
+        ({"trains": "some"}, "model.trains .* 'some'"),
+        ({"backbone_rate": 1.5}, "model.backbone_rate"),
+        ({"dropout": 1.0}, "model.dropout"),
         ({"learning_rate": "abc"}, "model.learning_rate .* 'abc'"),
         ({"learning_rate": -1e-3}, "model.learning_rate"),
         ({"learning_rate": 0}, "model.learning_rate"),
@@ -41,11 +44,11 @@ def test_settings_that_cannot_work_are_refused_by_name(settings: dict[str, Any],
 def batch_of(task: KidneyTask, kind: str) -> dict[str, torch.Tensor]:
     slices = random_slices(4).float()
     with torch.no_grad():
-        value = slices if kind == "slices" else task.classifier.pooled(slices)
+        value = slices if kind == "images" else task.classifier.described(slices)
     return {kind: value, "labels": torch.arange(4)}
 
 
-@pytest.mark.parametrize("kind", ["slices", "features"])
+@pytest.mark.parametrize("kind", ["images", "features"])
 def test_a_frozen_backbone_neither_learns_nor_shifts(frozen_task: KidneyTask, kind: str):
     frozen_task.eval()
     batch = batch_of(frozen_task, kind)
@@ -61,21 +64,69 @@ def test_a_frozen_backbone_neither_learns_nor_shifts(frozen_task: KidneyTask, ki
     assert frozen_task.classifier.head.weight.grad.abs().sum() > 0
     # Batch norm would change its running figures here, were it training.
     after = frozen_task.state_dict()
-    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    of_backbone = [name for name in before if name.startswith("classifier.backbone.")]
+    assert of_backbone
+    assert all(torch.equal(before[name], after[name]) for name in of_backbone)
 
 
 def test_a_backbone_that_is_not_frozen_learns():
     task = small_task().train()
-    batch = batch_of(task, "slices")
+    batch = batch_of(task, "images")
     torch.nn.functional.cross_entropy(task.logits(batch), batch["labels"]).backward()
-    assert all(p.grad is not None for p in task.classifier.parameters())
+    learns = [p for p in task.classifier.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in learns)
+    assert {id(p) for p in task.classifier.backbone.parameters()} <= {id(p) for p in learns}
     assert task.classifier.backbone.training
+
+
+@pytest.fixture(scope="module")
+def tail_task(tmp_path_factory: pytest.TempPathFactory) -> KidneyTask:
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    weights = str(write_weights(BACKBONE, path))
+    return small_task(trains="tail", stages=[3, 4], weights=weights)
+
+
+def test_a_tail_learns_behind_a_trunk_that_does_not(tail_task: KidneyTask):
+    tail_task.train()
+    with torch.no_grad():
+        begun = tail_task.classifier.begun(random_slices(4).float())
+    batch = {"features": begun, "labels": torch.arange(4)}
+    torch.nn.functional.cross_entropy(tail_task.logits(batch), batch["labels"]).backward()
+    learns = {
+        name for name, p in tail_task.classifier.backbone.named_parameters() if p.requires_grad
+    }
+    assert learns
+    assert all(".layer4." in f".{name}" for name in learns)
+    assert all(
+        (p.grad is not None) == p.requires_grad for p in tail_task.classifier.backbone.parameters()
+    )
+
+
+def test_trunk_and_tail_make_the_network(tail_task: KidneyTask):
+    classifier = tail_task.eval().classifier
+    images = random_slices(3).float()
+    with torch.inference_mode():
+        whole = classifier.described(images)
+        in_parts = classifier.finished(classifier.begun(images))
+    torch.testing.assert_close(in_parts, whole)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"stages": [-1]}, {"backbone": "vit_tiny_patch16_224", "stages": [-2, -1]}],
+    ids=["one stage", "no chain of blocks"],
+)
+def test_a_network_without_a_tail_is_refused_by_name(settings: dict[str, Any], tmp_path: Path):
+    backbone = settings.get("backbone", BACKBONE)
+    weights = str(write_weights(backbone, tmp_path / "w.safetensors"))
+    with pytest.raises(ConfigError, match="tail behind the first of two stages"):
+        small_task(trains="tail", weights=weights, **settings)
 
 
 def test_features_and_slices_lead_to_the_same_logits(frozen_task: KidneyTask):
     frozen_task.eval()
     with torch.inference_mode():
-        of_slices = frozen_task.logits(batch_of(frozen_task, "slices"))
+        of_slices = frozen_task.logits(batch_of(frozen_task, "images"))
         of_features = frozen_task.logits(batch_of(frozen_task, "features"))
     assert of_slices.shape == (4, len(CLASSES))
     torch.testing.assert_close(of_slices, of_features)

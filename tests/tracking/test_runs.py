@@ -45,7 +45,7 @@ def trained(tracking: Tracking) -> Callable[..., str]:
         **other: float,
     ) -> str:
         tags = {"data": data, "split": split, "fold": str(fold)}
-        tags["validation_fold"] = validation_fold
+        tags["validation_folds"] = validation_fold
         run_id = start_run(tracking, "a run", tags)
         log_result(tracking, run_id, {SELECTION_METRIC: validation, **other}, [])
         if status:

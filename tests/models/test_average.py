@@ -1,0 +1,54 @@
+import copy
+
+import torch
+
+from kidney.models.average import average
+from kidney.models.classifier import KidneyClassifier
+from tests.small_network import random_slices, small_task
+
+
+def members(count: int) -> list[KidneyClassifier]:
+    """Classifiers on one backbone that differ in norm and head, as heads on a frozen backbone."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for _ in range(count):
+        member = copy.deepcopy(small_task().classifier.eval())
+        with torch.no_grad():
+            for value in (member.head.weight, member.head.bias, member.centre):
+                value.add_(torch.randn(value.shape, generator=generator))
+            assert member.norm.running_var is not None
+            member.norm.running_var.mul_(0.5 + torch.rand(member.centre.shape, generator=generator))
+        made.append(member)
+    return made
+
+
+def test_the_average_of_heads_says_the_mean_of_what_they_say():
+    three, slices = members(3), random_slices(4, 70, 50)
+    with torch.inference_mode():
+        expected = torch.stack([member(slices).logits for member in three]).mean(dim=0)
+        answer = average(three)(slices)
+    torch.testing.assert_close(answer.logits, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_evidence_of_the_average_still_adds_up():
+    whole = average(members(3))
+    with torch.inference_mode():
+        answer = whole(random_slices(2))
+    explained = answer.evidence.mean(dim=(2, 3)) + whole.head.bias
+    torch.testing.assert_close(explained, answer.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_one_alone_stays_what_it_is():
+    (only,) = members(1)
+    slices = random_slices(3)
+    with torch.inference_mode():
+        torch.testing.assert_close(average([only])(slices).logits, only(slices).logits)
+
+
+def test_the_members_are_left_alone():
+    two = members(2)
+    before = [copy.deepcopy(member.state_dict()) for member in two]
+    average(two)
+    for member, kept in zip(two, before, strict=True):
+        for name, value in member.state_dict().items():
+            torch.testing.assert_close(value, kept[name], equal_nan=True)
