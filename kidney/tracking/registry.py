@@ -1,0 +1,206 @@
+"""The registry: versions of the artifact with the evaluation they are judged by, and the champion.
+
+A version is the folder `model` of a run of its own: the exact bytes of kidney.onnx as an MLflow
+model, which `models:/NAME@champion` serves, and its evaluation beside it. Two aliases say which
+versions count, `champion` and, for the way back, `previous`.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import mlflow.onnx
+import onnx
+from mlflow import MlflowClient
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from kidney.errors import ArtifactError
+from kidney.tracking.runs import Tracking, end_run, start_run
+
+CHAMPION = "champion"
+PREVIOUS = "previous"
+WITHDRAWN = "withdrawn"
+_MODEL = "model"
+_EVALUATION = "evaluation"
+_NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of the registered model.
+
+    Attributes:
+        number: counts from 1.
+        run_id: the run that holds its files.
+        tags: what it is and how it was judged.
+    """
+
+    number: int
+    run_id: str
+    tags: Mapping[str, str]
+
+
+def register(
+    tracking: Tracking,
+    name: str,
+    artifact: Path,
+    evaluation: Iterable[Path],
+    tags: Mapping[str, str],
+) -> Version:
+    """Make the artifact a version of the model `name`, without an alias.
+
+    What was registered with the same tags before is that version, so a promotion that was cut off
+    starts again without leaving a second one.
+
+    Args:
+        tracking: the store.
+        name: of the registered model; it is made where there is none.
+        artifact: kidney.onnx.
+        evaluation: the files that it is judged by.
+        tags: what identifies artifact and evaluation, `sha256` among them.
+    """
+    client = tracking.client()
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise ArtifactError(
+                f"Expected to register a model {name!r} in {tracking.uri}, but: {error}.",
+                "Give another registry.name, or run the command again when the store answers.",
+            ) from error
+    for known in client.search_model_versions(f"tags.sha256 = '{tags['sha256']}'"):
+        if known.name == name and tags.items() <= known.tags.items():
+            return _version(known)
+    run_id = start_run(tracking, f"{name}-{tags['sha256'][:10]}", {**tags, "kind": "version"})
+    try:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = _model_folder(Path(temporary) / _MODEL, artifact, evaluation)
+            client.log_artifacts(run_id, str(folder), _MODEL)
+    except BaseException:
+        end_run(tracking, run_id, "FAILED")
+        raise
+    end_run(tracking, run_id)
+    # With a run given, MLflow looks nothing up in the store of its global settings.
+    source = f"{client.get_run(run_id).info.artifact_uri}/{_MODEL}"
+    return _version(client.create_model_version(name, source, run_id, dict(tags)))
+
+
+def _model_folder(folder: Path, artifact: Path, evaluation: Iterable[Path]) -> Path:
+    mlflow.onnx.save_model(
+        onnx.load(artifact),
+        folder,
+        # Named, since MLflow would load the model in another process to find them out.
+        pip_requirements=mlflow.onnx.get_default_pip_requirements(),
+        save_as_external_data=False,
+    )
+    shutil.copyfile(artifact, folder / "model.onnx")  # to the byte: its hash is a tag
+    (folder / _EVALUATION).mkdir()
+    for file in evaluation:
+        shutil.copy(file, folder / _EVALUATION)
+    return folder
+
+
+def champion(tracking: Tracking, name: str) -> Version | None:
+    """Return the version that the alias `champion` names; None where there is none."""
+    return _named(tracking.client(), name, CHAMPION)
+
+
+def download_evaluation(tracking: Tracking, version: Version, folder: Path) -> Path:
+    """Fetch the files that a version was judged by into `folder`; return where they lie there.
+
+    Raises:
+        ArtifactError: they are gone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        path = f"{_MODEL}/{_EVALUATION}"
+        return Path(tracking.client().download_artifacts(version.run_id, path, str(folder)))
+    except (MlflowException, OSError) as error:
+        raise ArtifactError(
+            f"Version {version.number} has no evaluation in {tracking.uri} any more: {error}.",
+            "Bring its run's files back, or take its alias away if nothing is to be compared with "
+            "it any more.",
+        ) from error
+
+
+def record(tracking: Tracking, name: str, version: Version, tags: Mapping[str, str]) -> None:
+    """Write on a version how it was judged."""
+    for key, value in tags.items():
+        tracking.client().set_model_version_tag(name, str(version.number), key, value)
+
+
+def withdrawn(tracking: Tracking, name: str, version: Version) -> str | None:
+    """Return when the artifact of a version was rolled back, with whichever evaluation."""
+    found = tracking.client().search_model_versions(f"tags.sha256 = '{version.tags['sha256']}'")
+    times = [known.tags.get(WITHDRAWN) for known in found if known.name == name]
+    return max((time for time in times if time), default=None)
+
+
+def crown(tracking: Tracking, name: str, version: Version, instead_of: Version | None) -> None:
+    """Make a version the champion, and the champion that it was judged against the previous one.
+
+    The alias moves in one step and last: whoever is interrupted before leaves the old champion,
+    only the way back is then as short as if it had never been another.
+
+    Raises:
+        ArtifactError: the champion is another one by now.
+    """
+    client = tracking.client()
+    now = _named(client, name, CHAMPION)
+    if (now and now.number) != (instead_of and instead_of.number):
+        raise ArtifactError(
+            f"Expected {_called(instead_of)} as champion, with which version {version.number} was "
+            f"compared, but by now it is {_called(now)}.",
+            "Run the command again: it compares with the new champion.",
+        )
+    if instead_of:
+        client.set_registered_model_alias(name, PREVIOUS, str(instead_of.number))
+    client.set_registered_model_alias(name, CHAMPION, str(version.number))
+
+
+def roll_back(tracking: Tracking, name: str) -> tuple[Version, Version]:
+    """Make the previous champion the champion again.
+
+    The one that leaves is tagged as withdrawn first, so that it is not promoted once more.
+
+    Returns:
+        The version that is champion now, and the one that was.
+
+    Raises:
+        ArtifactError: there is no previous champion.
+    """
+    client = tracking.client()
+    now, before = (_named(client, name, alias) for alias in (CHAMPION, PREVIOUS))
+    if now is None or before is None or now.number == before.number:
+        raise ArtifactError(
+            f"Expected a champion of {name!r} and a previous one to go back to, but the champion "
+            f"is {_called(now)} and the previous one {_called(before)}.",
+            "Set the alias by hand: mlflow ui shows the versions and how they were judged.",
+        )
+    record(tracking, name, now, {WITHDRAWN: datetime.now(UTC).isoformat(timespec="seconds")})
+    client.set_registered_model_alias(name, CHAMPION, str(before.number))
+    return before, now
+
+
+def _named(client: MlflowClient, name: str, alias: str) -> Version | None:
+    try:
+        return _version(client.get_model_version_by_alias(name, alias))
+    except MlflowException as error:
+        if error.error_code in _NONE:
+            return None
+        raise ArtifactError(
+            f"Expected to find the {alias} of {name!r}, but: {error}.",
+            "Run the command again when the tracking store answers.",
+        ) from error
+
+
+def _version(found: ModelVersion) -> Version:
+    return Version(int(found.version), str(found.run_id), dict(found.tags))
+
+
+def _called(version: Version | None) -> str:
+    return f"version {version.number}" if version else "none"

@@ -1,0 +1,28 @@
+"""Artifact -> the registry's champion, or why not.
+
+python scripts/promote.py [artifact=kidney.onnx] [registry.evaluation=FOLDER]
+python scripts/promote.py registry.roll_back=true
+"""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from kidney.training.entry import entry_point
+
+
+@entry_point
+def main(cfg: DictConfig) -> None:
+    """Judge the artifact against the champion, or go back to the champion before."""
+    from kidney.predictor import check_artifact
+    from kidney.training.promote import go_back, promote
+
+    if cfg.registry.roll_back:
+        print(go_back(cfg))
+        return
+    artifact = Path(cfg.artifact or Path(cfg.artifacts, "kidney.onnx"))
+    print(promote(cfg, artifact, check_artifact(artifact)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+import hashlib
+from itertools import count
+from pathlib import Path
+
+import mlflow.pyfunc
+import numpy as np
+import pytest
+
+from kidney.errors import ArtifactError
+from kidney.files import sha256
+from kidney.tracking.registry import (
+    WITHDRAWN,
+    Version,
+    champion,
+    crown,
+    download_evaluation,
+    record,
+    register,
+    roll_back,
+    withdrawn,
+)
+from kidney.tracking.runs import Tracking
+from tests.tiny_model import write_tiny_model
+
+_numbers = count()
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    """Making a store takes seconds, so the tests of this file share one."""
+    return Tracking(f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db", "kidney")
+
+
+@pytest.fixture
+def name() -> str:
+    """A registered model of the test's own."""
+    return f"kidney-{next(_numbers)}"
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    return write_tiny_model(tmp_path / "kidney.onnx")
+
+
+def add(tracking: Tracking, name: str, artifact: Path, evaluation: str = "first") -> Version:
+    file = artifact.with_name("predictions.csv")
+    file.write_text(evaluation)
+    tags = {"sha256": sha256(artifact), "evaluation": evaluation, "run": "tiny-run"}
+    return register(tracking, name, artifact, [file], tags)
+
+
+def test_a_version_holds_the_bytes_of_the_artifact_and_what_it_is_judged_by(
+    tracking: Tracking, name: str, artifact: Path, tmp_path: Path
+):
+    version = add(tracking, name, artifact)
+    assert version.number == 1
+    assert version.tags["run"] == "tiny-run"
+    files = download_evaluation(tracking, version, tmp_path / "evaluation")
+    assert [(file.name, file.read_text()) for file in files.iterdir()] == [
+        ("predictions.csv", "first")
+    ]
+    client = tracking.client()
+    stored = Path(client.download_artifacts(version.run_id, "model/model.onnx", str(tmp_path)))
+    assert hashlib.sha256(stored.read_bytes()).hexdigest() == version.tags["sha256"]
+    assert client.get_run(version.run_id).info.status == "FINISHED"
+
+
+def test_mlflow_serves_a_version_as_its_own_model(
+    tracking: Tracking, name: str, artifact: Path, tmp_path: Path
+):
+    version = add(tracking, name, artifact)
+    folder = tracking.client().download_artifacts(version.run_id, "model", str(tmp_path))
+    answer = mlflow.pyfunc.load_model(folder).predict(
+        {"slices": np.zeros((2, 1, 16, 16), dtype=np.uint8)}
+    )
+    assert answer["probabilities"].argmax(axis=1).tolist() == [0, 0]  # black is normal
+
+
+def test_what_was_registered_before_is_not_registered_twice(
+    tracking: Tracking, name: str, artifact: Path
+):
+    first = add(tracking, name, artifact)
+    record(tracking, name, first, {"verdict": "keep the champion"})
+    again = add(tracking, name, artifact)
+    assert again.number == first.number
+    assert again.tags["verdict"] == "keep the champion"
+    assert add(tracking, name, artifact, "another evaluation").number == 2
+    assert add(tracking, f"{name}-of-others", artifact).number == 1
+
+
+def test_a_version_is_no_champion_until_it_is_crowned(
+    tracking: Tracking, name: str, artifact: Path
+):
+    assert champion(tracking, name) is None
+    first = add(tracking, name, artifact)
+    assert champion(tracking, name) is None
+    crown(tracking, name, first, instead_of=None)
+    found = champion(tracking, name)
+    assert found is not None
+    assert (found.number, found.run_id) == (1, first.run_id)
+
+
+def test_a_champion_that_changed_meanwhile_is_not_overruled(
+    tracking: Tracking, name: str, artifact: Path
+):
+    first, second, third = (add(tracking, name, artifact, text) for text in "abc")
+    crown(tracking, name, first, instead_of=None)
+    with pytest.raises(ArtifactError, match="Expected none as champion") as refused:
+        crown(tracking, name, second, instead_of=None)
+    assert "again" in refused.value.remedy
+    crown(tracking, name, second, instead_of=first)
+    with pytest.raises(ArtifactError, match="by now it is version 2"):
+        crown(tracking, name, third, instead_of=first)
+    assert champion(tracking, name).number == 2
+
+
+def test_the_way_back_leads_to_the_previous_champion_once(
+    tracking: Tracking, name: str, artifact: Path
+):
+    first, second = (add(tracking, name, artifact, text) for text in "ab")
+    crown(tracking, name, first, instead_of=None)
+    with pytest.raises(ArtifactError, match="the previous one none"):
+        roll_back(tracking, name)
+    crown(tracking, name, second, instead_of=first)
+    now, before = roll_back(tracking, name)
+    assert (now.number, before.number) == (1, 2)
+    assert champion(tracking, name).number == 1
+    assert WITHDRAWN in add(tracking, name, artifact, "b").tags
+    assert WITHDRAWN not in champion(tracking, name).tags
+    assert withdrawn(tracking, name, add(tracking, name, artifact, "evaluated anew"))
+    other = write_tiny_model(artifact.with_name("other.onnx"), ood_score=True)
+    assert withdrawn(tracking, name, add(tracking, name, other)) is None
+    with pytest.raises(ArtifactError, match="version 1 and the previous one version 1"):
+        roll_back(tracking, name)
+
+
+def test_whoever_is_cut_off_while_crowning_leaves_the_old_champion(
+    tracking: Tracking, name: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = (add(tracking, name, artifact, text) for text in "ab")
+    crown(tracking, name, first, instead_of=None)
+    calls = []
+
+    def killed(self, model: str, alias: str, version: str):
+        calls.append(alias)
+        if alias == "champion":
+            raise KeyboardInterrupt
+        return moves(self, model, alias, version)
+
+    client = type(tracking.client())
+    moves = client.set_registered_model_alias
+    monkeypatch.setattr(client, "set_registered_model_alias", killed)
+    with pytest.raises(KeyboardInterrupt):
+        crown(tracking, name, second, instead_of=first)
+    monkeypatch.undo()
+    assert calls == ["previous", "champion"]
+    assert champion(tracking, name).number == 1
+    crown(tracking, name, second, instead_of=first)
+    assert roll_back(tracking, name)[0].number == 1
+
+
+def test_an_upload_that_was_cut_off_leaves_no_version(
+    tracking: Tracking, name: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
+):
+    client = type(tracking.client())
+
+    def killed(*_: object):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client, "log_artifacts", killed)
+    with pytest.raises(KeyboardInterrupt):
+        add(tracking, name, artifact)
+    monkeypatch.undo()
+    assert add(tracking, name, artifact).number == 1
+
+
+def test_an_evaluation_that_is_gone_is_told(tracking: Tracking, tmp_path: Path):
+    with pytest.raises(ArtifactError, match="Version 7 has no evaluation"):
+        download_evaluation(tracking, Version(7, "f" * 32, {}), tmp_path / "evaluation")
+
+
+def test_a_name_that_mlflow_refuses_is_told(tracking: Tracking, artifact: Path):
+    with pytest.raises(ArtifactError, match="cannot contain '/'") as refused:
+        add(tracking, "kidney/one", artifact)
+    assert "registry.name" in refused.value.remedy
+
+
+def test_a_store_that_does_not_answer_is_not_taken_for_one_without_a_champion(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    # Else anything above chance would replace the champion.
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(ArtifactError, match=r"champion of 'kidney', but"):
+        champion(Tracking("http://127.0.0.1:9", "kidney"), "kidney")
