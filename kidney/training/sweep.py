@@ -1,5 +1,6 @@
 """One MLflow parent for all runs of a Hydra multirun."""
 
+import atexit
 import os
 from typing import Any
 
@@ -26,9 +27,15 @@ class SweepParent(Callback):
         self._tracking = Tracking(config.tracking.uri, config.tracking.experiment)
         name = " ".join(config.hydra.overrides.task) or "sweep"
         os.environ[PARENT_RUN] = start_run(self._tracking, name, {"kind": "sweep"})
+        # Where a job failed, Hydra leaves without a word to its callbacks.
+        atexit.register(self._end, "FAILED")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:  # noqa: ARG002
-        """Close the parent."""
+        """Close the parent: every job was done."""
+        atexit.unregister(self._end)
+        self._end("FINISHED")
+
+    def _end(self, status: str) -> None:
         from kidney.tracking.runs import end_run
 
-        end_run(self._tracking, os.environ.pop(PARENT_RUN))
+        end_run(self._tracking, os.environ.pop(PARENT_RUN), status)
