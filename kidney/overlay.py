@@ -1,6 +1,7 @@
 """Evidence to a picture: the slice in grey, what speaks for a class in colour."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ def evidence_overlay(
     evidence_map: NDArray[np.float32],
     strongest: float,
     opacity: float = 0.7,
+    region: Sequence[float] | None = None,
 ) -> NDArray[np.uint8]:
     """Paint the positive evidence of one class over its slice.
 
@@ -36,6 +38,8 @@ def evidence_overlay(
         strongest: the evidence that gets the full colour, usually the highest of all classes on
             this slice; at 0 or below nothing is coloured.
         opacity: how much of the slice the full colour covers, 0 to 1.
+        region: top, left, bottom, right in pixels of the slice that the map covers; it may reach
+            beyond the slice. None: all of it.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -49,9 +53,12 @@ def evidence_overlay(
     grey = np.repeat(slice_[:, :, None], 3, axis=2)
     if strongest <= 0:
         return grey
+    top, left, bottom, right = (round(end) for end in region or (0, 0, height, width))
     relative = Image.fromarray(evidence_map.astype(np.float32) / np.float32(strongest))
-    enlarged = relative.resize((width, height), Image.Resampling.BILINEAR)
-    strength = np.clip(np.asarray(enlarged), 0, 1)  # (H, W)
+    size = (max(1, right - left), max(1, bottom - top))
+    placed = Image.new("F", (width, height))
+    placed.paste(relative.resize(size, Image.Resampling.BILINEAR), (left, top))
+    strength = np.clip(np.asarray(placed), 0, 1)  # (H, W)
     alpha = (opacity * strength)[:, :, None]
     painted = (1 - alpha) * grey + alpha * _colour(strength)
     return np.asarray(np.rint(painted), dtype=np.uint8)
@@ -61,10 +68,10 @@ def within(slice_: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return the slice, shrunk if it must be so that no side is longer than `side` pixels.
 
     Args:
-        slice_: uint8 (H, W).
+        slice_: uint8 (H, W), or an overlay of one, uint8 (H, W, 3).
         side: pixels.
     """
-    height, width = slice_.shape
+    height, width = slice_.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
         return slice_

@@ -88,3 +88,24 @@ def test_png_keeps_every_pixel(picture):
     decoded = Image.open(io.BytesIO(png_bytes(picture)))
     assert decoded.format == "PNG"
     np.testing.assert_array_equal(np.asarray(decoded), picture)
+
+
+def test_evidence_of_a_region_lies_in_that_region_also_beyond_the_slice():
+    full = np.ones((2, 2), dtype=np.float32)
+    painted = evidence_overlay(GREY, full, strongest=1.0, opacity=1.0, region=(-8, 40, 24, 72))
+    coloured = ~is_grey(painted)
+    expected = np.zeros((64, 96), dtype=bool)
+    expected[:24, 40:72] = True
+    np.testing.assert_array_equal(coloured, expected)
+    np.testing.assert_array_equal(painted[10, 50], RAMP[-1])
+
+
+def test_the_region_of_the_whole_slice_changes_nothing():
+    map_ = evidence(r1c4=2.0, r3c0=1.0)
+    np.testing.assert_array_equal(
+        evidence_overlay(GREY, map_, 2.0, region=(0, 0, 64, 96)), evidence_overlay(GREY, map_, 2.0)
+    )
+
+
+def test_an_overlay_is_shrunk_like_its_slice():
+    assert within(np.zeros((300, 150, 3), np.uint8), 100).shape == (100, 50, 3)

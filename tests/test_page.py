@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from kidney.page import page, picture, table
+from kidney.page import beside, heat_table, page, picture, prose, table
 from tests.pictures import encode, gradient
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
@@ -63,3 +63,31 @@ def test_a_cell_is_coloured_only_where_it_is_a_level(value: object, colour: str 
 def test_a_table_has_a_row_of_names_and_a_row_for_each_row() -> None:
     tags = [tag for tag, _ in elements(table(["a", "b"], [[1, 2], [3, 4]]))]
     assert tags == ["div", "table", "tr", "th", "th", "tr", "td", "td", "tr", "td", "td"]
+
+
+def test_the_second_of_a_pair_is_softer() -> None:
+    html = table(["figure"], [[("0.712", "0.650 to 0.771")]])
+    assert '<td>0.712 <span class="soft">0.650 to 0.771</span></td>' in html
+    assert "<b>" not in table(["a"], [[("<b>", "<b>")]])
+
+
+def test_a_cell_is_the_darker_the_larger_its_share() -> None:
+    html = heat_table("is / called", ["a", HOSTILE], [[("7", "70%", 0.7), ("3", "30%", 0.3)]] * 2)
+    styles = [str(a["style"]) for tag, a in elements(html) if tag == "td"]
+    cover = [float(style.rpartition(",")[2].rstrip(")")) for style in styles]
+    assert cover[0] > cover[1] > 0
+    assert cover[0] <= 0.55  # ink must be readable on it, light or dark
+    assert "<script" not in html
+
+
+def test_prose_is_text_and_parts_stay_in_their_order() -> None:
+    html = beside(prose("one", HOSTILE), prose("two"))
+    assert "<script" not in html
+    assert html.index("one") < html.index("two")
+    assert [tag for tag, _ in elements(html)] == ["div", "div", "p", "p", "div", "p"]
+
+
+def test_print_is_on_white_paper() -> None:
+    style = page("a", "b", [])
+    assert "@media screen and (prefers-color-scheme: dark)" in style
+    assert style.count("prefers-color-scheme") == 1

@@ -56,6 +56,19 @@ def print_figures(result: Mapping[str, Any], report: Path) -> None:
     print(f"Report: {report}")
 
 
+def print_localisation(result: Mapping[str, Any], report: Path) -> None:
+    """Print how well each map finds the drawn lesions, with intervals."""
+    count = f"{result['slices']:,} slices of {result['patients']} patients"
+    print(f"{count} of {result['data']['name']}")
+    for kind, figures in result["maps"].items():
+        print(f"  {kind}")
+        for name, figure in figures.items():
+            if figure["value"] is not None:
+                interval = f"[{figure['low']:.3f}, {figure['high']:.3f}]"
+                print(f"    {name:20}  {figure['value']:.3f}  {interval}")
+    print(f"Report: {report}")
+
+
 def is_sweep() -> bool:
     """Tell whether this job is one of a multirun."""
     return HydraConfig.get().mode == RunMode.MULTIRUN

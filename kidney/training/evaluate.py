@@ -1,21 +1,30 @@
 """Checkpoint -> figures on a part that it has not seen, as JSON, CSV, pictures and a page."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import torch
 from omegaconf import DictConfig
 
 from kidney.data.datamodule import KidneyDataModule
 from kidney.data.manifest import fingerprint
 from kidney.data.split import read_split, split_fingerprint
-from kidney.errors import ArtifactError
-from kidney.evaluation.report import evaluate
+from kidney.decision import Rules
+from kidney.errors import ArtifactError, ConfigError
+from kidney.evaluation.evaluate import evaluate
+from kidney.evaluation.examples import worst_examples
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
-from kidney.models.classifier import resize
+from kidney.models.classifier import KidneyClassifier
+from kidney.models.prepare import prepare
 from kidney.tracking.runs import Tracking, log_result
+from kidney.training.examples import explain
 from kidney.training.memory import keep_freed_memory
+from kidney.training.ood import measure_ood, ood_scores
 from kidney.training.predict import predict
 from kidney.training.results import FILES, predictions_of, write_result
 from kidney.training.select import choose_checkpoint
@@ -26,7 +35,7 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     """Evaluate the chosen checkpoint on the test part of its own split.
 
     Returns:
-        The result, and the folder with metrics.json, report.html and predictions.csv.
+        The result, and the folder with the files of `write_result`.
 
     Raises:
         ArtifactError: the checkpoint was trained on other data or another split, so its test part
@@ -42,18 +51,18 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
         classes=settings["classes"],
         split=lineage["split"]["name"],
         fold=lineage["split"]["fold"],
-        validation_fold=lineage["split"].get("validation_fold"),
-        resize=partial(resize, size=settings["image_size"]),
+        validation_fold=lineage["split"]["validation_folds"][0],
+        prepare=partial(prepare, size=settings["image_size"]),
         batch_size=cfg.batch_size,
         workers=cfg.workers,
         seed=cfg.seed,
+        per_scan=cfg.per_scan,
     )
     data.setup()
     _check_lineage(data, lineage)
-    rows = data.rows("test")
-    slices = data.slices.iloc[rows]
-    probabilities = predict(classifier, data.test_dataloader())
-    labels = data.labels[rows]
+    said = test_predictions(classifier, settings, data)
+    tested = [np.array(data.cache[row]) for row in data.rows("test")]
+    outsiders = {kind: Path(place) for kind, place in cfg.outsiders.items()}
     result = {
         "model": {
             "backbone": settings["backbone"],
@@ -63,12 +72,57 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
         },
         "data": lineage["data"],
         "split": {**lineage["split"], "part": "test"},
-        **evaluate(labels, probabilities, slices["patient"].to_numpy(), settings["classes"]),
+        "rules": settings["rules"],
+        **evaluate(said, settings["classes"]),
+        "ood": measure_ood(
+            partial(ood_scores, classifier), said, tested, settings["rules"]["ood_above"], outsiders
+        ),
     }
     folder = Path(cfg.artifacts) / "evaluation" / lineage["split"]["name"]
-    write_result(folder, result, predictions_of(slices, settings["classes"], probabilities))
+    examples = worst_examples(
+        result, said, lambda row: tested[row], lambda _, slice_: explain(classifier, slice_)
+    )
+    write_result(folder, result, said, examples, **beside(cfg))
     _log(cfg, result, folder)
     return result, folder
+
+
+def beside(cfg: DictConfig) -> dict[str, Any]:
+    """Read the results that a report shows beside its own: of `beside.random` and `.external`.
+
+    Raises:
+        ConfigError: such a file is not there or no metrics.json.
+    """
+    found: dict[str, Any] = {}
+    for name, path in cfg.beside.items():
+        try:
+            found[name] = json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"Expected beside.{name} to be the metrics.json of an evaluation, but: {error}.",
+                "Name the file of a finished evaluation, or leave it null.",
+            ) from error
+    return found
+
+
+def test_predictions(
+    classifier: KidneyClassifier, settings: dict[str, Any], data: KidneyDataModule
+) -> pd.DataFrame:
+    """Return what a classifier says and decides of the test part, as predictions.csv has it.
+
+    Args:
+        classifier: the classifier.
+        settings: its checkpoint's.
+        data: after its setup, with images or with features.
+    """
+    slices = data.slices.iloc[data.rows("test")]
+    raw = predict(classifier, data.test_dataloader())
+    scaled = torch.from_numpy(raw.logits) / classifier.temperature.cpu()
+    probabilities = scaled.softmax(dim=1).numpy()
+    rules = Rules(**settings["rules"])
+    return predictions_of(
+        slices, settings["classes"], probabilities, raw.logits, rules, raw.ood_scores
+    )
 
 
 def _check_lineage(data: KidneyDataModule, lineage: dict[str, Any]) -> None:

@@ -14,13 +14,14 @@ from kidney.card import ModelCard
 from kidney.data.cache import open_cache
 from kidney.data.ingest import ingest
 from kidney.errors import ConfigError
-from kidney.evaluation.report import evaluate
+from kidney.evaluation.evaluate import evaluate
 from kidney.training.results import predictions_of, write_result
 from kidney.training.stages import origin_of
 
 _AT_ONCE = 32
 
-Predict = Callable[[Sequence[NDArray[np.uint8]]], NDArray[np.float32]]
+# Slices (H, W) -> probabilities and logits (N, K), and ood_scores (N,), NaN where there is none.
+Predict = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.floating], ...]]
 
 
 def evaluate_external(
@@ -31,7 +32,7 @@ def evaluate_external(
     Args:
         cfg: the whole configuration; of `data` the source, the reader and the labels count.
         card: of the artifact.
-        predict: slices (H, W) -> probabilities float32 (N, K) in the order of the card's classes.
+        predict: the artifact at work; classes are in the order of the card.
 
     Returns:
         The result, and the folder with metrics.json, report.html and predictions.csv.
@@ -59,16 +60,20 @@ def evaluate_external(
     )
     cache = open_cache(data, slices)
     starts = tqdm(range(0, len(slices), _AT_ONCE), desc="Predict", unit="batch")
-    probabilities = np.concatenate(
-        [predict([cache[row] for row in range(s, min(s + _AT_ONCE, len(slices)))]) for s in starts]
-    )
-    labels = slices["label"].map(card.classes.index).to_numpy(np.int64)
+    batches = [
+        predict([cache[row] for row in range(s, min(s + _AT_ONCE, len(slices)))]) for s in starts
+    ]
+    probabilities, logits, scores = map(np.concatenate, zip(*batches, strict=True))
+    said = predictions_of(
+        slices, card.classes, probabilities, logits, card.rules,
+        None if np.isnan(scores).all() else scores,
+    )  # fmt: skip
     result = {
         "model": {"backbone": card.backbone, "run": card.run, "code": card.code},
         "data": {"name": origin, "slices": len(slices), "scans": int(slices["scan"].nunique())},
         "split": {"name": "external", "fold": "all", "folds": 1, "part": origin},
-        **evaluate(labels, probabilities, slices["patient"].to_numpy(), card.classes),
+        **evaluate(said, card.classes),
     }
     folder = Path(cfg.artifacts) / "evaluation" / data.name
-    write_result(folder, result, predictions_of(slices, card.classes, probabilities))
+    write_result(folder, result, said)
     return result, folder
