@@ -10,28 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kidney.card import ModelCard
+from kidney.decision import Rules
 from kidney.errors import ArtifactError
+from kidney.evaluation.model_card import CAVEATS, USE
 from kidney.export.onnx import write_onnx
 from kidney.export.verify import verify
 from kidney.files import sha256, whole_file
 from kidney.models.checkpoint import load_checkpoint
 
-# Below a half no class outweighs the others together.
-REVIEW_BELOW = 0.5
-INTENDED_USE = (
-    "Research on axial kidney CT slices, window about 400 HU wide around 40 HU, 8-bit grey. It "
-    "supports readers who also see the images; it is no medical device and makes no diagnosis."
-)
-LIMITS = (
-    "Probabilities are not calibrated (temperature 1) and there is no out-of-distribution score: "
-    "anything that is not such a slice still gets an answer. Contrast phase, scanner and framing "
-    "differ between the classes of the public set, and the model may read these instead of the "
-    "finding. Figures hold for scans like those of the named split."
-)
+_EVALUATE = "Run python scripts/evaluate.py with the same arguments first."
 
 
 def build_artifact(
-    checkpoint: Path, evaluation: Path, slices: Sequence[NDArray[np.uint8]], path: Path
+    checkpoint: Path,
+    evaluation: Path,
+    slices: Sequence[NDArray[np.uint8]],
+    path: Path,
 ) -> dict[str, float]:
     """Write the ONNX file of a checkpoint.
 
@@ -62,16 +56,15 @@ def build_artifact(
         weights=lineage["weights"],
         bias=tuple(classifier.head.bias.tolist()),
         temperature=float(classifier.temperature),
-        review_below=REVIEW_BELOW,
-        ood_threshold=None,
+        rules=Rules(**settings["rules"]),
         data=lineage["data"],
         baseline=_baseline_of(lineage),
         metrics=_metrics_of(checkpoint, evaluation),
         code=lineage["code"],
         run=lineage["run"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        intended_use=INTENDED_USE,
-        limits=LIMITS,
+        intended_use=USE,
+        limits=" ".join(CAVEATS),
     )
     with whole_file(path) as temporary:
         write_onnx(classifier, card, temporary)
@@ -90,18 +83,27 @@ def _baseline_of(lineage: dict[str, Any]) -> dict[str, Any]:
 
 
 def _metrics_of(checkpoint: Path, evaluation: Path) -> dict[str, Any]:
-    remedy = "Run python scripts/evaluate.py with the same arguments first."
-    if not evaluation.is_file():
-        raise ArtifactError(f"Expected the model's evaluation at {evaluation}, found none.", remedy)
+    result = _read(evaluation)
     try:
-        result: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
         evaluated, chosen = result["model"]["checkpoint"], sha256(checkpoint)
         metrics = {key: result[key] for key in ("split", "slices", "scans", "figures")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ArtifactError(f"{evaluation} is not readable: {error!r}.", remedy) from error
+    except (KeyError, TypeError) as error:
+        raise ArtifactError(f"{evaluation} is not readable: {error!r}.", _EVALUATE) from error
     if evaluated != chosen:
         raise ArtifactError(
             f"{evaluation} is of checkpoint {evaluated[:12]}, but {chosen[:12]} is to be exported.",
-            remedy,
+            _EVALUATE,
         )
     return metrics
+
+
+def _read(evaluation: Path) -> dict[str, Any]:
+    if not evaluation.is_file():
+        raise ArtifactError(
+            f"Expected the model's evaluation at {evaluation}, found none.", _EVALUATE
+        )
+    try:
+        result: dict[str, Any] = json.loads(evaluation.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ArtifactError(f"{evaluation} is not readable: {error!r}.", _EVALUATE) from error
+    return result

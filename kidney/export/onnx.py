@@ -10,7 +10,7 @@ from torch.export import Dim
 
 from kidney.card import ModelCard, to_metadata
 from kidney.models.classifier import KidneyClassifier
-from kidney.predictor import INPUT, OUTPUTS
+from kidney.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
 
 OPSET = 18  # the first with antialiased Resize; onnxruntime 1.20 reads it
 
@@ -19,7 +19,7 @@ def write_onnx(classifier: KidneyClassifier, card: ModelCard, path: Path) -> Non
     """Write the graph with its weights and card to `path`.
 
     Input `slices` uint8 (N, 1, H, W) with N, H and W free; outputs `probabilities` (N, K),
-    `logits` (N, K), `evidence` (N, K, h, w), all float32.
+    `logits` (N, K), `evidence` (N, K, h, w), `ood_score` (N,) and `region` (N, 4), all float32.
     """
     # The example differs from 0, 1 and the model's own size in every free dimension: the exporter
     # bakes in what looks constant.
@@ -31,7 +31,7 @@ def write_onnx(classifier: KidneyClassifier, card: ModelCard, path: Path) -> Non
             _Plain(classifier.eval().cpu()),
             (example,),
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=[*OUTPUTS, *OPTIONAL_OUTPUTS],
             dynamic_shapes=free,
             opset_version=OPSET,
             dynamo=True,
@@ -52,6 +52,5 @@ class _Plain(nn.Module):
         super().__init__()
         self.classifier = classifier
 
-    def forward(self, slices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        answer = self.classifier(slices)
-        return answer.probabilities, answer.logits, answer.evidence
+    def forward(self, slices: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.classifier(slices))

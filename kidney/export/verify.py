@@ -15,6 +15,7 @@ from kidney.predictor import Predictor
 # (EfficientNet-Lite0), which moved a probability by 1.6e-5. A wrong graph is off by 1e-3 and more.
 PROBABILITY_TOLERANCE = 5e-5
 DECOMPOSITION_TOLERANCE = 1e-4  # relative to the logit where that is above 1
+OOD_TOLERANCE = 1e-3  # relative to the score, or to the threshold where that is more
 
 
 def verify(
@@ -28,8 +29,8 @@ def verify(
         slices: real slices (H, W) of any sizes.
 
     Returns:
-        The largest differences: `probabilities`, and `decomposition`, that of a logit from the
-        mean of its evidence plus the card's bias.
+        The largest differences: `probabilities`; `decomposition`, that of a logit from the mean of
+        its evidence plus the card's bias; and `ood_score`, relative, 0 where there is no score.
 
     Raises:
         ArtifactError: one of them is too large.
@@ -42,6 +43,7 @@ def verify(
         )
     probabilities: list[float] = []
     decomposition: list[float] = []
+    strangeness: list[float] = []
     with torch.inference_mode():
         for slice_, answer in zip(slices, predictor.predict(slices), strict=True):
             ours = classifier(torch.from_numpy(np.array(slice_))[None, None])
@@ -49,18 +51,22 @@ def verify(
             probabilities.append(float(gap.max()))
             rest = np.abs(answer.evidence.mean(axis=(1, 2)) + bias - answer.logits)
             decomposition.append(float((rest / np.maximum(1.0, np.abs(answer.logits))).max()))
+            above = predictor.card.rules.ood_above
+            if answer.ood_score is not None and above is not None:
+                score = float(ours.ood_score)
+                strangeness.append(abs(answer.ood_score - score) / max(score, above, 1e-3))
     gaps = {
         "probabilities": float(np.max(probabilities)),  # NaN where any of them is
         "decomposition": float(np.max(decomposition)),
+        "ood_score": float(np.max(strangeness)) if strangeness else 0.0,
     }
-    if not (
-        gaps["probabilities"] <= PROBABILITY_TOLERANCE
-        and gaps["decomposition"] <= DECOMPOSITION_TOLERANCE
-    ):
+    most = (PROBABILITY_TOLERANCE, DECOMPOSITION_TOLERANCE, OOD_TOLERANCE)
+    if not all(gap <= limit for gap, limit in zip(gaps.values(), most, strict=True)):
         raise ArtifactError(
             f"Expected onnxruntime to agree with torch to {PROBABILITY_TOLERANCE:g} on "
-            f"probabilities and {DECOMPOSITION_TOLERANCE:g} on the decomposition, but they differ "
-            f"by {gaps['probabilities']:g} and {gaps['decomposition']:g}.",
+            f"probabilities, {DECOMPOSITION_TOLERANCE:g} on the decomposition and "
+            f"{OOD_TOLERANCE:g} on the out-of-distribution score, but they differ by "
+            f"{gaps['probabilities']:g}, {gaps['decomposition']:g} and {gaps['ood_score']:g}.",
             "Nothing was exported. Export again with the pinned versions of constraints.txt.",
         )
     return gaps

@@ -1,4 +1,5 @@
 import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.small_network import (
     CLASSES,
     IMAGE_SIZE,
     LINEAGE,
+    RULES,
     random_slices,
     small_task,
     write_checkpoint,
@@ -56,7 +58,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("exported")
     checkpoint = write_trained(folder)
     path = folder / "artifacts" / "kidney.onnx"
-    build_artifact(checkpoint, write_evaluation(checkpoint, folder / "metrics.json"), SLICES, path)
+    evaluation = write_evaluation(checkpoint, folder / "metrics.json")
+    build_artifact(checkpoint, evaluation, SLICES, path)
     return checkpoint, path
 
 
@@ -78,6 +81,7 @@ def test_the_card_tells_where_the_model_comes_from(exported: tuple[Path, Path]):
     classifier, _ = load_checkpoint(checkpoint)
     assert card.classes == tuple(CLASSES)
     assert card.image_size == IMAGE_SIZE
+    assert dataclasses.asdict(card.rules) == RULES
     assert card.bias == pytest.approx(classifier.head.bias.tolist())
     assert card.metrics["figures"] == FIGURES
     assert card.metrics["split"] == {**LINEAGE["split"], "part": "test"}
