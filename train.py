@@ -1,4 +1,4 @@
-"""Train a classifier: python train.py model=resnet50 [experiment=cv] [-m model=vgg16,vit]."""
+"""Train: python train.py model=resnet50 [experiment=cv|search] [-m model=vgg16,vit]."""
 
 from omegaconf import DictConfig
 
@@ -12,10 +12,17 @@ def main(cfg: DictConfig) -> float:
     slices, split = prepare(cfg)  # before torch is loaded: missing data are told at once
     from kidney.training.crossval import cross_validate
     from kidney.training.entry import print_figures
-    from kidney.training.run import refuse_distributed_sweep, train
+    from kidney.training.members import train
+    from kidney.training.run import refuse_distributed_sweep
 
     if is_sweep():
         refuse_distributed_sweep(cfg.trainer.strategy)
+    if cfg.search:
+        from kidney.training.search import print_best, search
+
+        found = search(cfg, slices, split)
+        print_best(found)
+        return float(found.value or 0.0)
     if cfg.cross_validate:
         pooled = cross_validate(cfg, slices, split)
         print_figures(pooled.result, pooled.folder / "report.html")

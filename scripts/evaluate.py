@@ -4,6 +4,7 @@ python scripts/evaluate.py [run=ID|checkpoint=FILE]
 python scripts/evaluate.py artifact=kidney.onnx data.source=FOLDER_OR_ZIP data.labels=labels.csv
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,16 @@ def _external(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     from kidney.training.external import evaluate_external
 
     predictor = Predictor(Path(cfg.artifact))
-    return evaluate_external(
-        cfg,
-        predictor.card,
-        lambda slices: np.stack([answer.probabilities for answer in predictor.predict(slices)]),
-    )
+
+    def predict(slices: Sequence[Any]) -> tuple[Any, ...]:
+        answers = predictor.predict(slices)
+        return (
+            np.stack([answer.probabilities for answer in answers]),
+            np.stack([answer.logits for answer in answers]),
+            np.array([answer.ood_score for answer in answers], dtype=np.float64),
+        )
+
+    return evaluate_external(cfg, predictor.card, predict)
 
 
 if __name__ == "__main__":

@@ -44,3 +44,12 @@ def test_folds_are_children_of_one_run_and_each_slice_is_tested_once(pipeline):
         "report.html",
         "predictions.csv",
     }
+
+
+def test_the_headline_puts_random_slices_beside_the_grouped_figures(pipeline):
+    command = [sys.executable, "scripts/headline.py", *COMMAND[2:6], "trainer.max_epochs=1"]
+    out = pipeline.run(*command, "tracking.uri=sqlite:///headline.db").stdout
+    rows = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("| ")]
+    assert rows == ["", *["random slices (they leak)"] * 2, *["by scan"] * 2]
+    report = out.rsplit("Report: ", 1)[1].strip()
+    assert "andom slices" in (pipeline.folder / report).read_text()

@@ -34,7 +34,9 @@ def test_every_station_leaves_what_it_promises(pipeline):
         "data/phantom/manifest.csv", "data/phantom/rejected.csv", "data/phantom/validation.html",
         "data/phantom/validation.json", "data/phantom/splits/by_scan.json", "artifacts/model.ckpt",
         "artifacts/evaluation/by_scan/metrics.json", "artifacts/evaluation/by_scan/report.html",
-        "artifacts/evaluation/by_scan/predictions.csv", "artifacts/kidney.onnx", "mlflow.db",
+        "artifacts/evaluation/by_scan/predictions.csv",
+        "artifacts/evaluation/by_scan/model-card.json",
+        "artifacts/evaluation/by_scan/model-card.md", "artifacts/kidney.onnx", "mlflow.db",
     ):  # fmt: skip
         assert (pipeline.folder / name).stat().st_size > 0, name
 
@@ -48,6 +50,8 @@ def test_figures_come_with_split_scans_and_intervals(pipeline):
     assert accuracy["low"] <= accuracy["value"] <= accuracy["high"]
     assert {"loss", "balanced_accuracy", "macro_auroc", "recall_tumor"} <= set(result["figures"])
     assert np.sum(result["confusion"]) == result["slices"]
+    page = (pipeline.folder / "artifacts/evaluation/by_scan/report.html").read_text()
+    assert page.count("data:image/png;base64,") == result["scans"]  # each with its evidence
 
 
 def test_the_run_is_remembered_with_all_that_repeats_it(pipeline):
@@ -58,10 +62,10 @@ def test_the_run_is_remembered_with_all_that_repeats_it(pipeline):
         epochs = store.execute("select count(*) from metrics where key = 'val_loss'").fetchone()[0]
         status = store.execute("select status from runs").fetchall()
     assert {"data", "split", "fold", "git_commit"} <= set(tags)
-    assert {"model.backbone", "model.learning_rate", "trainer.max_epochs", "seed"} <= params
+    assert {"model.backbone", "model.trains", "trainer.max_epochs", "seed", "views"} <= params
     assert {"train_loss", "val_macro_auroc", "best_val_macro_auroc", "test_macro_auroc"} <= metrics
-    assert epochs == 2
-    assert status == [("FINISHED",)]
+    assert epochs == 1  # of the two, every second one is looked at
+    assert status == [("FINISHED",)] * 2  # the training and its one fit
     kept = {path.name for path in (pipeline.folder / "mlartifacts").rglob("*") if path.is_file()}
     assert {"best.ckpt", "config.yaml", "metrics.json", "report.html"} <= kept
 
@@ -123,11 +127,13 @@ def test_the_card_names_what_the_model_is(pipeline):
     card = Predictor(pipeline.folder / "artifacts/kidney.onnx").card
     assert card.classes == ("normal", "cyst", "tumor", "stone")
     assert card.backbone == "test_resnet"
-    assert card.temperature == 1.0
-    assert card.ood_threshold is None
+    assert card.temperature > 0
+    assert card.temperature != 1, "it was never settled"
+    assert card.rules.ood_above > 0
+    assert set(card.rules.suspect_from) == {"cyst", "tumor", "stone"}
     assert card.metrics["split"]["name"] == "by_scan"
     assert card.metrics["scans"] == 4
-    assert "not calibrated" in card.limits
+    assert "Contrast phase" in card.limits
     assert 0 < card.baseline["slices"] < card.data["slices"]  # of the training part alone
     assert card.baseline["sizes"] == {"96 x 96": 1.0}
 

@@ -15,18 +15,18 @@ def test_a_smoke_sweep_trains_every_backbone_below_one_parent(pipeline):
         sys.executable, "train.py", "-m", "model=vgg16,resnet50,vit,inception_v3,lite0",
         "trainer=smoke", *PHANTOM, "split.folds=3", "batch_size=2", "model.image_size=112",
         "trainer.limit_train_batches=1", "trainer.limit_val_batches=1",
+        "tracking.uri=sqlite:///smoke.db",
     )  # fmt: skip
-    with sqlite3.connect(pipeline.folder / "mlflow.db") as store:
-        parents = store.execute(
-            "select value from tags where key = 'mlflow.parentRunId'"
-        ).fetchall()
-        backbones = store.execute(
-            "select params.value from params join tags using (run_uuid) "
-            "where params.key = 'model.backbone' and tags.key = 'mlflow.parentRunId'"
+    with sqlite3.connect(pipeline.folder / "smoke.db") as store:
+        trainings = store.execute(
+            "select params.value, parents.value from params "
+            "join tags as kinds using (run_uuid) join tags as parents using (run_uuid) "
+            "where params.key = 'model.backbone' and kinds.key = 'kind' "
+            "and kinds.value = 'training' and parents.key = 'mlflow.parentRunId'"
         ).fetchall()
         statuses = store.execute("select distinct status from runs").fetchall()
-    assert len(set(parents)) == 1
-    assert {name for (name,) in backbones} == BACKBONES
+    assert len({parent for _, parent in trainings}) == 1
+    assert {name for name, _ in trainings} == BACKBONES
     assert statuses == [("FINISHED",)]
 
 
@@ -41,4 +41,4 @@ def test_two_processes_make_one_run(pipeline):
             "select runs.status from runs join experiments using (experiment_id) "
             "where experiments.name = 'ddp'"
         ).fetchall()
-    assert runs == [("FINISHED",)]
+    assert runs == [("FINISHED",)] * 2  # the training and its one fit, each opened once

@@ -1,0 +1,34 @@
+"""The figures by which a recipe is known: by scan, and beside them what random slices would claim.
+
+python scripts/headline.py model=lite0 data.source=ct-kidney-part.zip
+"""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kidney.training.entry import entry_point
+from kidney.training.stages import prepare
+
+
+@entry_point
+def main(cfg: DictConfig) -> None:
+    """Cross-validate on both splits and print the table."""
+    from kidney.evaluation.headline import headline_table
+
+    leaky = _pooled(cfg, {"split": {"name": "leaky"}})
+    by_scan = _pooled(cfg, {"beside": {"random": str(leaky.folder / "metrics.json")}})
+    print(headline_table({"random slices (they leak)": leaky.result, "by scan": by_scan.result}))
+    print(f"Report: {by_scan.folder / 'report.html'}")
+
+
+def _pooled(cfg: DictConfig, changes: dict[str, dict[str, str]]) -> Any:
+    from kidney.training.crossval import cross_validate
+
+    changed = OmegaConf.merge(cfg, changes)
+    assert isinstance(changed, DictConfig)
+    return cross_validate(changed, *prepare(changed))
+
+
+if __name__ == "__main__":
+    main()
