@@ -18,7 +18,7 @@ demo: setup ## Run the whole road on the built-in phantom
 	$(BIN)/python scripts/demo.py
 
 test: setup ## Run the test suite
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=5
 
 check: setup ## Lint, formatting and types
 	$(BIN)/ruff check .

@@ -5,15 +5,12 @@ from pathlib import Path
 
 import pytest
 
+PIPELINE = Path(__file__).parent / "pipeline"
 
-@pytest.hookimpl(tryfirst=True)  # before the groups are read
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares a fixture in one process, and begin with what takes longest."""
-    pipeline = Path(__file__).parent / "pipeline"
-    for item in items:
-        long = item.path.is_relative_to(pipeline)
-        item.add_marker(pytest.mark.xdist_group("pipeline" if long else str(item.path)))
-    items.sort(key=lambda item: not item.path.is_relative_to(pipeline))
+    """Begin with what takes longest: two processes then end at about the same time."""
+    items.sort(key=lambda item: not item.path.is_relative_to(PIPELINE))
 
 
 @pytest.fixture(scope="session")
