@@ -44,7 +44,7 @@ def frozen_features(
     batch_size: int,
     workers: int,
     device: torch.device,
-) -> NDArray[np.float16]:
+) -> NDArray[np.floating]:
     """Return the features of all slices, from the file where it exists.
 
     Args:
@@ -59,16 +59,15 @@ def frozen_features(
         device: where to compute.
 
     Returns:
-        float16 (rows, ...), memory-mapped. Half precision rounds by a 2,000th, far less than
-        another slice of the same scan differs.
+        (rows, ...) of the type that `frozen` gives, memory-mapped.
     """
     if path.is_file():
         return open_features(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     growing = path.with_suffix(".partial")
     with torch.inference_mode():
-        shape = (rows, *frozen(dataset[0]["images"][None].to(device)).shape[1:])
-    features = _open_growing(growing, shape)
+        first = frozen(dataset[0]["images"][None].to(device)).cpu().numpy()
+    features = _open_growing(growing, (rows, *first.shape[1:]), first.dtype)
     # Rows are written in order and are NaN until then.
     done = int((~np.isnan(features.reshape(rows, -1)[:, 0])).sum())
     todo = torch.utils.data.Subset(dataset, range(done, rows))
@@ -81,7 +80,7 @@ def frozen_features(
             images = batch["images"].to(device)
             if view:
                 images = _augmented(images, view, done)
-            values = frozen(images).half().cpu().numpy()
+            values = frozen(images).cpu().numpy()
             features[done : done + len(values)] = values
             features.flush()
             done += len(values)
@@ -91,9 +90,9 @@ def frozen_features(
     return open_features(path)
 
 
-def open_features(path: Path) -> NDArray[np.float16]:
+def open_features(path: Path) -> NDArray[np.floating]:
     """Open a file that `frozen_features` finished."""
-    features: NDArray[np.float16] = np.load(path, mmap_mode="r")
+    features: NDArray[np.floating] = np.load(path, mmap_mode="r")
     return features
 
 
@@ -109,15 +108,15 @@ def _augmented(images: torch.Tensor, view: int, first_row: int) -> torch.Tensor:
 
 
 def _open_growing(
-    path: Path, shape: tuple[int, ...]
-) -> "np.memmap[tuple[int, ...], np.dtype[np.float16]]":
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[np.floating]
+) -> "np.memmap[tuple[int, ...], np.dtype[np.floating]]":
     if path.is_file():
         try:
             found = np.lib.format.open_memmap(path, mode="r+")
-            if found.shape == shape and found.dtype == np.float16:
+            if found.shape == shape and found.dtype == dtype:
                 return found
         except (ValueError, OSError):
             pass  # killed while the file was being laid out: it holds nothing yet
-    fresh = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+    fresh = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     fresh[:] = np.nan
     return fresh

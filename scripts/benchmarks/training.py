@@ -29,7 +29,7 @@ from kidney.training.stages import prepare
 CONF = str(Path(__file__).parents[2] / "conf")
 BACKBONE = "tf_efficientnet_lite0"
 EPOCHS, FOLDS, RATES = 20, (0, 1), (1e-3, 3e-3, 1e-2)
-SAME = {"rtol": 1e-2, "atol": 1e-2}  # of figures; features are kept in half precision
+SAME = {"rtol": 1e-2, "atol": 1e-2}  # of figures
 STEPS = 24
 
 Prepared = tuple[pd.DataFrame, dict[str, Any]]  # manifest and split

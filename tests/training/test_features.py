@@ -51,7 +51,7 @@ def cut_off(path: Path, classifier: KidneyClassifier, done: int) -> Path:
     """Leave what a run that was killed after `done` rows leaves, with marked rows."""
     growing = path.with_suffix(".partial")
     shape = (ROWS, classifier.backbone.channels + GREYS)
-    rows = np.lib.format.open_memmap(growing, mode="w+", dtype=np.float16, shape=shape)
+    rows = np.lib.format.open_memmap(growing, mode="w+", dtype=np.float32, shape=shape)
     rows[:] = np.nan
     rows[:done] = SENTINEL
     rows.flush()
@@ -61,8 +61,8 @@ def cut_off(path: Path, classifier: KidneyClassifier, done: int) -> Path:
 def test_features_are_what_the_head_would_see(classifier: KidneyClassifier, tmp_path: Path):
     slices = Counted()
     found = features(classifier.train(), slices, tmp_path / "new" / "features.npy")
-    assert found.dtype == np.float16
-    np.testing.assert_allclose(found, expected(classifier.eval(), slices), rtol=2e-3, atol=1e-3)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected(classifier.eval(), slices), rtol=1e-4, atol=1e-5)
     assert slices.asked == [0, *range(ROWS)]  # the first tells the shape
 
 
@@ -86,7 +86,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_stopped(
     assert slices.asked == [0, *range(done, ROWS)]
     assert (found[:done] == SENTINEL).all()
     rest = expected(classifier, slices)[done:]
-    np.testing.assert_allclose(found[done:], rest, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(found[done:], rest, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(np.load(path), found)
     assert not growing.exists()
 
@@ -107,7 +107,7 @@ def test_a_run_that_is_cut_off_keeps_the_batches_that_it_finished(
     slices = Counted()
     found = features(classifier, slices, path)
     assert slices.asked == [0, 4, 5, 6]  # row 4 shared the batch that was lost
-    np.testing.assert_allclose(found, expected(classifier, slices), rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(found, expected(classifier, slices), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x93NUMPY\x01\x00v\x00{'descr'"])
@@ -118,7 +118,7 @@ def test_a_file_that_was_cut_while_it_was_laid_out_is_started_again(
     path.with_suffix(".partial").write_bytes(content)
     slices = Counted()
     found = features(classifier, slices, path)
-    np.testing.assert_allclose(found, expected(classifier, slices), rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(found, expected(classifier, slices), rtol=1e-4, atol=1e-5)
 
 
 def test_the_file_has_another_name_for_all_that_changes_its_content(tmp_path: Path):
@@ -152,6 +152,6 @@ def test_a_further_view_is_augmented_in_the_same_way_whenever_it_is_computed(
     rows.flush()
     torch.manual_seed(99)
     resumed = features(classifier, Counted(), path, view=1)
-    np.testing.assert_allclose(resumed, whole, rtol=2e-3, atol=1e-3)
+    np.testing.assert_allclose(resumed, whole, rtol=1e-4, atol=1e-5)
     again = features(classifier, Counted(), tmp_path / "other.npy", view=2)
     assert not np.allclose(again, whole, atol=1e-2)
