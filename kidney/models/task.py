@@ -72,6 +72,7 @@ class KidneyTask(pl.LightningModule):
                 value.requires_grad_(True)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.backbone_rate = backbone_rate
+        self.train()  # Lightning trains in the mode that it finds
         count = len(classes)
         self.val_metrics = nn.ModuleDict(
             {
@@ -82,10 +83,14 @@ class KidneyTask(pl.LightningModule):
         )
 
     def train(self, mode: bool = True) -> "KidneyTask":
-        """Switch to training; batch norms of a backbone with a frozen part keep their figures."""
+        """Switch to training; what lies behind a frozen part is trained as it will be used.
+
+        Norms then keep the figures that they have and nothing is dropped: the head sees features as
+        they are.
+        """
         super().train(mode)
         if self.trains != "network":
-            self.classifier.backbone.eval()
+            self.classifier.eval()
         return self
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:

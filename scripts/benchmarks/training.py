@@ -74,11 +74,12 @@ class Recomputing(KidneyTask):
         self.trains = "network"  # so the fit makes no features
         (learned,) = self.cache.glob("locator-*.safetensors")
         self.classifier.locator.load_state_dict(load_file(learned))
+        self.train()
 
     def train(self, mode: bool = True) -> "Recomputing":
-        """Keep the backbone as the features are made: in evaluation mode."""
+        """Keep the classifier as the head is trained on features: in evaluation mode."""
         super().train(mode)
-        self.classifier.backbone.eval()
+        self.classifier.eval()
         return self
 
     def training_step(self, batch: dict[str, Tensor], index: int) -> Tensor:  # noqa: ARG002
