@@ -30,7 +30,7 @@ from kidney.tracking.runs import (
 from kidney.training.callbacks import BEST
 from kidney.training.evaluate import beside, test_predictions
 from kidney.training.examples import explain
-from kidney.training.lineage import job_of, lineage_of, run_folder, runs_folder
+from kidney.training.lineage import job_of, lineage_of, run_folder, runs_folder, tags_of
 from kidney.training.members import train, validation_folds
 from kidney.training.results import FILES, read_predictions, write_result
 from kidney.training.run import with_features
@@ -123,14 +123,7 @@ def _open_run(
         if reopen_run(tracking, run_id):
             print(f"Resuming {folder}: this cross-validation was cut off", flush=True)
             return run_id
-    tags = {
-        "kind": CROSS_VALIDATION,
-        "data": lineage["data"]["fingerprint"],
-        "split": lineage["split"]["fingerprint"],
-        "split_name": cfg.split.name,
-        "fold": "all",
-        "git_commit": lineage["code"],
-    }
+    tags = {"kind": CROSS_VALIDATION, "fold": "all"} | tags_of(cfg, lineage)
     run_id = start_run(tracking, name or folder.name, tags, parent or parent_of_sweep())
     parameters = {f"model.{name}": value for name, value in cfg.model.items()}
     log_parameters(tracking, run_id, parameters | {"seed": cfg.seed})

@@ -80,6 +80,16 @@ def job_of(cfg: DictConfig, lineage: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:10]
 
 
+def tags_of(cfg: DictConfig, lineage: dict[str, Any]) -> dict[str, str]:
+    """Return the tags by which a run is found again: its data, its split and its code."""
+    return {
+        "data": lineage["data"]["fingerprint"],
+        "split": lineage["split"]["fingerprint"],
+        "split_name": cfg.split.name,
+        "git_commit": lineage["code"],
+    }
+
+
 def run_folder(cfg: DictConfig, lineage: dict[str, Any]) -> Path:
     """Return where the run of a training lies."""
     return runs_folder(cfg) / f"{cfg.model.backbone}-{job_of(cfg, lineage)}"

@@ -32,7 +32,7 @@ from kidney.tracking.runs import (
     start_run,
 )
 from kidney.training.callbacks import BEST
-from kidney.training.lineage import lineage_of, run_folder
+from kidney.training.lineage import lineage_of, run_folder, tags_of
 from kidney.training.run import fit, is_finished
 from kidney.training.settle import settle
 from kidney.training.sweep import parent_of_sweep
@@ -155,14 +155,10 @@ def _open_run(
     shutil.rmtree(folder, ignore_errors=True)
     tags = {
         "kind": "training",
-        "data": lineage["data"]["fingerprint"],
-        "split": lineage["split"]["fingerprint"],
-        "split_name": cfg.split.name,
         "fold": str(cfg.split.fold),
         "validation_folds": " ".join(map(str, lineage["split"]["validation_folds"])),
-        "git_commit": lineage["code"],
         "data_name": cfg.data.name,
-    }
+    } | tags_of(cfg, lineage)
     name = f"fold {cfg.split.fold}, {folder.name}"
     run_id = start_run(tracking, name, tags, parent or parent_of_sweep())
     parameters = {
