@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor, nn
 
 from kidney.models.backbones import Backbone
@@ -108,7 +109,8 @@ class KidneyClassifier(nn.Module):
         return torch.cat([weighted.mean(dim=(2, 3)), laid], dim=1)
 
     def _normalised(self, images: Tensor) -> Tensor:
-        return ((images / 255.0).expand(-1, 3, -1, -1) - self.mean) / self.std
+        # The products of constants are folded at export: two passes over the images remain.
+        return images * (1 / (255.0 * self.std)) - self.mean / self.std
 
     def logits(self, described: Tensor) -> Tensor:
         """Map what `described` gives, (N, C + GREYS), to logits (N, K)."""
@@ -139,8 +141,8 @@ class KidneyClassifier(nn.Module):
         region = body_region(slices)
         images = cut_out(slices, region, self.image_size)
         features, weights = self._looked_at(images)
-        centred = (features - self.centre.view(1, -1, 1, 1)) * weights
-        evidence = torch.einsum("nchw,kc->nkhw", centred, self.head.weight * self.scale)
+        slope = self.head.weight * self.scale
+        evidence = nnf.conv2d(features, slope[:, :, None, None], -slope @ self.centre) * weights
         logits = evidence.mean(dim=(2, 3)) + self.head.bias
         probabilities = torch.softmax(logits / self.temperature, dim=1)
         described = torch.cat([(features * weights).mean(dim=(2, 3)), greys(images)], dim=1)

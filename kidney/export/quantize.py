@@ -1,0 +1,120 @@
+"""float32 graph -> int8 graph: of the backbone, and of that only what keeps the evidence in place.
+
+What prepares the slice and what makes evidence, probabilities and scores of the maps stays in
+float32: it is a small part of the work, and rounding there would break the decomposition.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnxruntime.quantization import (  # type: ignore[import-untyped]
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import (  # type: ignore[import-untyped]
+    quant_pre_process,
+)
+
+from kidney.export.onnx import BACKBONE
+from kidney.predictor import INPUT
+
+_CONVOLUTIONAL = ("Conv", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "Concat")
+_LINEAR = ("MatMul", "Gemm")
+# Of the convolutions, from the first on, what stays in float32. The first ones are few channels of
+# large maps, and their rounding is what moves the evidence: on EfficientNet-Lite0 the first 3 of 48
+# make half of the error, the 15 after the 9th next to nothing.
+_KEPT = (0.0, 1 / 16, 1 / 8, 3 / 16, 1 / 4)
+
+
+class Recipe(NamedTuple):
+    """One way to make a graph int8.
+
+    Attributes:
+        name: for people.
+        static: ranges of activations are measured on slices once; else in each prediction anew.
+        operators: which are replaced.
+        kept: nodes of the backbone that stay in float32.
+    """
+
+    name: str
+    static: bool
+    operators: tuple[str, ...]
+    kept: frozenset[str]
+
+
+def recipes(model: onnx.ModelProto) -> Iterator[Recipe]:
+    """Yield the ways to make a graph of `to_onnx` int8, the fastest first.
+
+    A transformer is tried statically, then dynamically: DINOv2 ViT-S/14 was 2.0 times as fast as in
+    float32 with its evidence moved on 11 % of slices, and 1.2 times with 4 %.
+    """
+    inside = [node for node in model.graph.node if node.name.startswith(BACKBONE)]
+    convolutions = [node.name for node in inside if node.op_type == "Conv"]
+    constants = {value.name for value in model.graph.initializer}
+    linear = [n for n in inside if n.op_type in _LINEAR and not constants.isdisjoint(n.input)]
+    if len(linear) > len(convolutions):
+        attention = frozenset(n.name for n in inside if n.op_type in _LINEAR and n not in linear)
+        yield Recipe("static", True, _LINEAR, attention)
+        yield Recipe("dynamic", False, _LINEAR, attention)
+        return
+    names = [node.name for node in inside]
+    for count in dict.fromkeys(math.ceil(share * len(convolutions)) for share in _KEPT):
+        kept = frozenset(names[: names.index(convolutions[count])] if count else ())
+        first = f", the first {count} convolutions in float32" if count else ""
+        yield Recipe(f"static{first}", True, _CONVOLUTIONAL, kept)
+
+
+def quantize(
+    model: onnx.ModelProto, recipe: Recipe, slices: Sequence[NDArray[np.uint8]]
+) -> onnx.ModelProto:
+    """Make the backbone of a graph int8: weights by channel, activations by tensor.
+
+    Args:
+        model: what `to_onnx` returned; it stays as it is.
+        recipe: one of `recipes(model)`.
+        slices: (H, W) of any sizes, of the training part: what the activations are measured on.
+    """
+    chosen = [
+        node.name
+        for node in model.graph.node
+        if node.name.startswith(BACKBONE)
+        and node.op_type in recipe.operators
+        and node.name not in recipe.kept
+    ]
+    with TemporaryDirectory() as temporary:
+        plain, made = Path(temporary, "plain.onnx"), Path(temporary, "int8.onnx")
+        # Only shapes are inferred. Other steps would rename the nodes.
+        quant_pre_process(model, plain, skip_optimization=True, skip_symbolic_shape=True)
+        how = {
+            "op_types_to_quantize": list(recipe.operators),
+            "nodes_to_quantize": chosen,
+            "per_channel": True,
+            "weight_type": QuantType.QInt8,
+        }
+        if recipe.static:
+            # Unsigned activations with signed weights are what AVX-512 VNNI multiplies.
+            how |= {"activation_type": QuantType.QUInt8, "quant_format": QuantFormat.QDQ}
+            quantize_static(plain, made, _Slices(slices), **how)
+        else:
+            quantize_dynamic(plain, made, **how)
+        return onnx.load(made)
+
+
+class _Slices(CalibrationDataReader):  # type: ignore[misc]
+    """Slices one by one, as onnxruntime asks for them."""
+
+    def __init__(self, slices: Sequence[NDArray[np.uint8]]) -> None:
+        self._left = iter(slices)
+
+    def get_next(self) -> dict[str, NDArray[np.uint8]] | None:
+        slice_ = next(self._left, None)
+        return None if slice_ is None else {INPUT: np.asarray(slice_)[None, None]}
