@@ -11,9 +11,11 @@ from typing import Any
 
 from kidney.decision import Rules, findings
 from kidney.errors import ArtifactError
+from kidney.seal import UNSEALED
 
 METADATA_KEY = "kidney.card"
-SCHEMA = 3
+SCHEMA = 4
+PRECISIONS = ("float32", "float16", "int8")
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,23 @@ class ModelCard:
 
     Attributes:
         classes: class names in the order of the outputs, for example ("normal", "cyst", ...).
+        names: class -> what it is called for people.
+        input: what to feed, see `kidney.contract.INPUT_CONTRACT`.
+        window: which Hounsfield units the greys stand for, see `kidney.contract.window_contract`.
         image_size: side in pixels to which the graph itself resizes a slice.
         backbone: timm's name of the network below the head.
         weights: where the backbone's weights came from before training.
+        weights_licence: under which licence they came.
+        precision: of the weights and sums, one of PRECISIONS.
+        made_from: SHA-256 of the float32 file that another precision was made from; None: of none.
         bias: bias of the head, one a class: logit_c = mean(evidence_c) + bias_c.
         temperature: probabilities = softmax(logits / temperature); 1.0 means not calibrated.
         rules: how probabilities become decisions, fitted on validation scans.
         data: name, source, fingerprint, slices and scans of the training data.
         baseline: what the training slices look like, to notice drift; see kidney.imaging.baseline.
         metrics: test figures with split, part, slices, scans, and value, low, high for each figure.
+        verification: largest differences between torch and onnxruntime on real slices.
+        benchmark: time and memory of a prediction, with the machine they were measured on.
         code: git commit of the code that trained it, "-dirty" appended for uncommitted changes.
         run: id of the tracking run.
         created: UTC time of the export, ISO 8601.
@@ -39,15 +49,23 @@ class ModelCard:
     """
 
     classes: tuple[str, ...]
+    names: dict[str, str]
+    input: dict[str, Any]
+    window: dict[str, Any]
     image_size: int
     backbone: str
     weights: str
+    weights_licence: str
+    precision: str
+    made_from: str | None
     bias: tuple[float, ...]
     temperature: float
     rules: Rules
     data: dict[str, Any]
     baseline: dict[str, Any]
     metrics: dict[str, Any]
+    verification: dict[str, Any]
+    benchmark: dict[str, Any]
     code: str
     run: str
     created: str
@@ -56,9 +74,9 @@ class ModelCard:
 
 
 def to_metadata(card: ModelCard) -> dict[str, str]:
-    """Return the ONNX metadata entries that carry `card`."""
+    """Return the ONNX metadata entries that carry `card`, and the one that `seal` fills."""
     text = json.dumps({"schema": SCHEMA, **dataclasses.asdict(card)}, sort_keys=True)
-    return {METADATA_KEY: text}
+    return {METADATA_KEY: text, **UNSEALED}
 
 
 def from_metadata(metadata: Mapping[str, str]) -> ModelCard:
@@ -81,9 +99,9 @@ def from_metadata(metadata: Mapping[str, str]) -> ModelCard:
             fields["bias"] = tuple(fields["bias"])
             fields["rules"] = Rules(**fields["rules"])
             card = ModelCard(**fields)
-            _check_rules(card)
+            _check(card)
             return card
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ArtifactError(
             f"The model card cannot be read: {error}.", "Export the model again with export.py."
         ) from error
@@ -93,11 +111,16 @@ def from_metadata(metadata: Mapping[str, str]) -> ModelCard:
     )
 
 
-def _check_rules(card: ModelCard) -> None:
-    """See that each finding, and nothing else, has its operating point."""
-    expected, got = set(findings(card.classes)), set(card.rules.suspect_from)
-    if expected != got:
-        raise ArtifactError(
-            f"Expected operating points for {sorted(expected)}, but the card has {sorted(got)}.",
-            "Export the model again with export.py.",
-        )
+def _check(card: ModelCard) -> None:
+    """See that names and operating points are those of the classes, and the precision is known."""
+    points, names = sorted(card.rules.suspect_from), sorted(card.names)
+    for fits, expected, got in (
+        (points == sorted(findings(card.classes)), "operating points for the findings", points),
+        (names == sorted(card.classes), "names for the classes", names),
+        (card.precision in PRECISIONS, f"a precision in {PRECISIONS}", card.precision),
+    ):
+        if not fits:
+            raise ArtifactError(
+                f"Expected {expected}, for {card.classes}, but the card has {got}.",
+                "Export the model again with export.py.",
+            )

@@ -14,10 +14,12 @@ from onnxruntime.capi import (  # type: ignore[import-untyped]
     onnxruntime_pybind11_state as runtime_errors,
 )
 
-from kidney.card import ModelCard, from_metadata
+from kidney.artifact import read_artifact
+from kidney.card import ModelCard
+from kidney.contract import INPUT_CONTRACT
 from kidney.errors import ArtifactError
 
-INPUT = "slices"
+INPUT: str = INPUT_CONTRACT["name"]
 OUTPUTS = ("probabilities", "logits", "evidence")
 OPTIONAL_OUTPUTS = ("ood_score", "region")
 BATCH = 32  # most slices in one run of the graph
@@ -61,22 +63,27 @@ class Predictor:
     Args:
         path: the file that export.py wrote.
         threads: how many threads compute one batch; None: one for each core of this process.
+        sha256: what `sha256sum` says of the file that is wanted; None: any.
 
     Attributes:
         card: the model card that the file carries.
 
     Raises:
-        ArtifactError: the file is missing, is not ONNX, has no card or breaks the contract.
+        ArtifactError: the file is missing, damaged or foreign, see `read_artifact`, or its graph
+            breaks the contract.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        """Open the file, read its card and check the graph against the contract."""
+    def __init__(
+        self, path: Path, threads: int | None = None, *, sha256: str | None = None
+    ) -> None:
+        """Check the file, open what was checked, and hold the graph against the contract."""
+        data, self.card = read_artifact(path, sha256)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _cores()
         # Threads that spin while they wait take the cores from the other requests.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = _open(path, options)
-        self.card = _check(self._session, path)
+        self._session = _open(data, path, options)
+        _check(self._session, self.card, path)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def predict(self, slices: Sequence[NDArray[np.uint8]]) -> list[Answer]:
@@ -122,18 +129,24 @@ class Predictor:
         ]
 
 
-def check_artifact(path: Path) -> ModelCard:
+def check_artifact(path: Path, sha256: str | None = None) -> ModelCard:
     """Read the card of a kidney.onnx and check it as `Predictor` would, at the price of one read.
 
     The graph is neither optimised nor kept, and no thread is started.
 
+    Args:
+        path: as for `Predictor`.
+        sha256: as for `Predictor`.
+
     Raises:
         ArtifactError: as for `Predictor`.
     """
+    data, card = read_artifact(path, sha256)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return _check(_open(path, options), path)
+    _check(_open(data, path, options), card, path)
+    return card
 
 
 def _cores() -> int:
@@ -143,25 +156,20 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _open(path: Path, options: Any) -> Any:
-    if not path.is_file():
-        raise ArtifactError(
-            f"Expected a model at {path}, but there is no such file.",
-            "Write one with export.py, or name another file with --model or KIDNEY_MODEL.",
-        )
+def _open(data: bytes, path: Path, options: Any) -> Any:
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except _CANNOT_OPEN as error:
         raise ArtifactError(
             f"Expected {path} to be an ONNX model, but onnxruntime cannot open it: {error}",
-            "Copy the file again or export it again with export.py; it is damaged or foreign.",
+            "Export it again with export.py of this version.",
         ) from error
+    session._model_bytes = None  # onnxruntime would keep them beside the graph, for nothing here
+    return session
 
 
-def _check(session: Any, path: Path) -> ModelCard:
-    """Return the card of a graph that keeps the contract of DESIGN.md."""
-    card = from_metadata(session.get_modelmeta().custom_metadata_map)
-
+def _check(session: Any, card: ModelCard, path: Path) -> None:
+    """See that a graph keeps the contract of DESIGN.md."""
     inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
     if not (len(inputs) == 1 and inputs[0][:2] == (INPUT, "tensor(uint8)") and _any(inputs[0][2])):
         raise _broken(
@@ -182,7 +190,6 @@ def _check(session: Any, path: Path) -> ModelCard:
             raise _broken(path, f"{name} of shape (N, {count}, ...) for {card.classes}", shape)
     if card.rules.ood_above is not None and "ood_score" not in outputs:
         raise _broken(path, "the output ood_score, for which its card has a threshold", [*outputs])
-    return card
 
 
 def _any(shape: list[int | str | None]) -> bool:

@@ -22,12 +22,12 @@ def test_a_file_without_a_card_is_refused():
 
 def test_a_card_of_another_schema_is_refused():
     fields = json.loads(to_metadata(CARD)[METADATA_KEY])
-    with pytest.raises(ArtifactError, match="schema 3, but got 2") as refusal:
-        from_metadata({METADATA_KEY: json.dumps({**fields, "schema": 2})})
+    with pytest.raises(ArtifactError, match="schema 4, but got 3") as refusal:
+        from_metadata({METADATA_KEY: json.dumps({**fields, "schema": 3})})
     assert "Export the model again" in refusal.value.remedy
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 3}', '{"schema": 3, "x": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 4}', '{"schema": 4, "x": 2}'])
 def test_a_broken_card_is_refused(text):
     with pytest.raises(ArtifactError):
         from_metadata({METADATA_KEY: text})

@@ -1,17 +1,14 @@
 import dataclasses
-from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper
 
 from kidney import predictor as predictor_module
-from kidney.card import to_metadata
 from kidney.errors import ArtifactError
 from kidney.predictor import Predictor, check_artifact
 from tests.pictures import gradient
-from tests.tiny_model import BIAS, CARD, CLASSES, SIDE, tiny_model, write_tiny_model
+from tests.tiny_model import BIAS, CARD, CLASSES, SIDE, save_sealed, tiny_model, write_tiny_model
 
 
 @pytest.fixture
@@ -120,7 +117,8 @@ class TestRefusals:
 
     def test_a_card_with_other_classes(self, open_, tmp_path):
         rules = dataclasses.replace(CARD.rules, suspect_from={"tumor": 0.1})
-        card = dataclasses.replace(CARD, classes=("normal", "tumor"), rules=rules)
+        names = {name: CARD.names[name] for name in ("normal", "tumor")}
+        card = dataclasses.replace(CARD, classes=tuple(names), names=names, rules=rules)
         with pytest.raises(ArtifactError, match="probabilities of shape"):
             open_(write_tiny_model(tmp_path / "kidney.onnx", card=card))
 
@@ -128,7 +126,7 @@ class TestRefusals:
         model = tiny_model()
         del model.graph.output[2]
         with pytest.raises(ArtifactError, match="outputs probabilities, logits, evidence"):
-            open_(save(model, tmp_path))
+            open_(save_sealed(model, tmp_path / "kidney.onnx"))
 
     def test_a_graph_with_an_output_that_is_not_understood(self, open_, tmp_path):
         model = tiny_model()
@@ -136,23 +134,17 @@ class TestRefusals:
             helper.make_tensor_value_info("small", TensorProto.FLOAT, ["N", 1, SIDE, SIDE])
         )
         with pytest.raises(ArtifactError, match="'small'"):
-            open_(save(model, tmp_path))
+            open_(save_sealed(model, tmp_path / "kidney.onnx"))
 
     @pytest.mark.parametrize("position", [0, 2, 3])
     def test_a_graph_for_one_size_only(self, open_, tmp_path, position):
         model = tiny_model()
         model.graph.input[0].type.tensor_type.shape.dim[position].dim_value = 64
         with pytest.raises(ArtifactError, match="of any N, H and W"):
-            open_(save(model, tmp_path))
+            open_(save_sealed(model, tmp_path / "kidney.onnx"))
 
     def test_a_graph_that_takes_floats(self, open_, tmp_path):
         model = tiny_model()
         model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
         with pytest.raises(ArtifactError, match="uint8"):
-            open_(save(model, tmp_path))
-
-
-def save(model: onnx.ModelProto, folder: Path) -> Path:
-    helper.set_model_props(model, to_metadata(CARD))
-    onnx.save(model, folder / "kidney.onnx")
-    return folder / "kidney.onnx"
+            open_(save_sealed(model, tmp_path / "kidney.onnx"))

@@ -10,7 +10,10 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from kidney.card import ModelCard, to_metadata
+from kidney.contract import INPUT_CONTRACT, window_contract
 from kidney.decision import Rules
+from kidney.names import class_name
+from kidney.seal import seal
 
 CLASSES = ("normal", "cyst", "tumor", "stone")
 SIDE = 8
@@ -19,9 +22,15 @@ BIAS = np.array([3.0, 0.5, -2.5, -0.5], dtype=np.float32)
 
 CARD = ModelCard(
     classes=CLASSES,
+    names={name: class_name(name) for name in CLASSES},
+    input=dict(INPUT_CONTRACT),
+    window=window_contract(None),
     image_size=SIDE,
     backbone="tiny",
     weights="written by hand",
+    weights_licence="Apache-2.0",
+    precision="float32",
+    made_from=None,
     bias=tuple(float(value) for value in BIAS),
     temperature=1.0,
     rules=Rules(
@@ -33,6 +42,8 @@ CARD = ModelCard(
     data={"name": "none", "source": "none", "fingerprint": "0", "slices": 0, "scans": 0},
     baseline={},
     metrics={},
+    verification={},
+    benchmark={},
     code="0000000",
     run="tiny-run",
     created="2026-11-23T00:00:00+00:00",
@@ -44,10 +55,18 @@ CARD = ModelCard(
 def write_tiny_model(path: Path, *, card: ModelCard | None = CARD, ood_score: bool = False) -> Path:
     """Write the model to `path` and return the path; without a card if `card` is None."""
     model = tiny_model(ood_score=ood_score)
-    if card is not None:
-        helper.set_model_props(model, to_metadata(card))
+    if card is None:
+        onnx.save(model, path)
+        return path
     onnx.checker.check_model(model, full_check=True)
+    return save_sealed(model, path, card)
+
+
+def save_sealed(model: onnx.ModelProto, path: Path, card: ModelCard = CARD) -> Path:
+    """Write any model as export.py does, with a card and the digest of itself; return the path."""
+    helper.set_model_props(model, to_metadata(card))
     onnx.save(model, path)
+    seal(path)
     return path
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from kidney.evaluation.examples import MOST, Example
-from kidney.evaluation.words import NOTHING, Result, figure_name, number
+from kidney.evaluation.words import NOTHING, Result, number
+from kidney.names import figure_name
 from kidney.overlay import png_bytes, within
 from kidney.page import beside, heat_table, picture, prose, table
 

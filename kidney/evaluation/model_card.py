@@ -13,11 +13,11 @@ from kidney.evaluation.words import (
     LEAKY,
     MEANINGS,
     Result,
-    figure_name,
     number,
     summary,
     value_and_interval,
 )
+from kidney.names import figure_name
 
 USE = (
     "Research on CT slices of the kidney, 8-bit grey. It supports readers who also see the images; "

@@ -19,11 +19,11 @@ from kidney.evaluation.words import (
     MEANINGS,
     Result,
     counts_words,
-    figure_name,
     number,
     of_hundred,
     value_and_interval,
 )
+from kidney.names import figure_name
 from kidney.page import beside, prose, table
 
 _INTERVAL = "95 % interval"

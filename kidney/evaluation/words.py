@@ -13,24 +13,6 @@ EXTERNAL = "external"
 NOTHING = "n/a"
 INTERVALS = f"95 % intervals from {REPEATS:,} resamples of whole patients"
 
-_PLAIN = {
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
-    "macro_auroc": "Macro AUROC",
-    "loss": "Loss (cross-entropy, nats)",
-    "ece": "Expected calibration error",
-    "set_coverage": "Prediction set holds the truth",
-    "set_size": "Classes in a prediction set",
-    "answered": "Answered without review",
-    "answered_accuracy": "Accuracy of these answers",
-    "aurc": "Area under risk-coverage",
-}
-_OF_CLASS = {
-    "recall": "Recall of",
-    "auroc": "AUROC of",
-    "sensitivity": "Sensitivity for",
-    "specificity": "Specificity for",
-}
 MEANINGS = {
     "Accuracy": "share of answers whose most probable class is the true one",
     "Recall": "the same among the slices or scans of one class",
@@ -52,14 +34,6 @@ MEANINGS = {
     "Area under risk-coverage": "mean share of errors over all shares of answers accepted, the "
     "most confident first; lower is better",
 }
-
-
-def figure_name(figure: str) -> str:
-    """Name a figure for people: recall_kidney_stone is the Recall of kidney_stone."""
-    kind, _, of = figure.partition("_")
-    return _PLAIN.get(figure) or (
-        f"{_OF_CLASS[kind]} {of}" if kind in _OF_CLASS else figure.replace("_", " ")
-    )
 
 
 def number(value: int | float | str | None) -> str:

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kidney.card import ModelCard
+from kidney.contract import INPUT_CONTRACT, window_contract
 from kidney.decision import Rules
 from kidney.errors import ArtifactError
 from kidney.evaluation.model_card import CAVEATS, USE
 from kidney.export.onnx import write_onnx
 from kidney.export.verify import verify
 from kidney.files import sha256, whole_file
+from kidney.models.backbones import weights_licence
 from kidney.models.checkpoint import load_checkpoint
+from kidney.names import class_name
 
 _EVALUATE = "Run python scripts/evaluate.py with the same arguments first."
 
@@ -51,15 +54,23 @@ def build_artifact(
         )
     card = ModelCard(
         classes=tuple(settings["classes"]),
+        names={name: class_name(name) for name in settings["classes"]},
+        input=dict(INPUT_CONTRACT),
+        window=window_contract(lineage["data"].get("window")),
         image_size=settings["image_size"],
         backbone=settings["backbone"],
         weights=lineage["weights"],
+        weights_licence=weights_licence(lineage["weights"]),
+        precision="float32",
+        made_from=None,
         bias=tuple(classifier.head.bias.tolist()),
         temperature=float(classifier.temperature),
         rules=Rules(**settings["rules"]),
         data=lineage["data"],
         baseline=_baseline_of(lineage),
         metrics=_metrics_of(checkpoint, evaluation),
+        verification={},
+        benchmark={},
         code=lineage["code"],
         run=lineage["run"],
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -11,12 +11,13 @@ from torch.export import Dim
 from kidney.card import ModelCard, to_metadata
 from kidney.models.classifier import KidneyClassifier
 from kidney.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
+from kidney.seal import seal
 
 OPSET = 18  # the first with antialiased Resize; onnxruntime 1.20 reads it
 
 
 def write_onnx(classifier: KidneyClassifier, card: ModelCard, path: Path) -> None:
-    """Write the graph with its weights and card to `path`.
+    """Write the graph with its weights and card to `path`, sealed.
 
     Input `slices` uint8 (N, 1, H, W) with N, H and W free; outputs `probabilities` (N, K),
     `logits` (N, K), `evidence` (N, K, h, w), `ood_score` (N,) and `region` (N, 4), all float32.
@@ -43,6 +44,7 @@ def write_onnx(classifier: KidneyClassifier, card: ModelCard, path: Path) -> Non
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
     onnx.save_model(model, str(path), save_as_external_data=False)
+    seal(path)
 
 
 class _Plain(nn.Module):

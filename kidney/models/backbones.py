@@ -23,6 +23,8 @@ _THREE_WAYS = (
     "(data=phantom model=tiny)."
 )
 
+_UNKNOWN = "licence unknown"  # to timm
+
 
 class Backbone(nn.Module):
     """A timm network cut before its pooling, in two parts: a trunk and a tail.
@@ -139,15 +141,34 @@ def _on_grid(features: Tensor, grid: torch.Size) -> Tensor:
 def weights_identity(name: str, weights: str) -> str:
     """Name the weights so that two runs with the same name began with the same values.
 
-    "none", "hub:TAG" or "file:SHA256 NAME"; the card carries it.
+    "none", "hub:TAG (LICENCE)" or "file:SHA256 NAME", with " (LICENCE)" where the header of the
+    file has metadata `license`; the card carries it.
     """
     if weights == "none":
         return "none"
     if weights == "hub":
         cfg = _default_cfg(name)
-        return f"hub:{cfg.get('hf_hub_id') or name} ({cfg.get('license') or 'licence unknown'})"
+        return f"hub:{cfg.get('hf_hub_id') or name} ({cfg.get('license') or _UNKNOWN})"
     path = _existing(name, weights)
-    return f"file:{sha256(path)[:16]} {path.name}"
+    told = _licence_in(path)
+    return f"file:{sha256(path)[:16]} {path.name}" + (f" ({told})" if told else "")
+
+
+def weights_licence(identity: str) -> str:
+    """Return the licence of what `weights_identity` named."""
+    if identity == "none":
+        return "none needed: training started from random weights"
+    if identity.endswith(")"):
+        return identity.removesuffix(")").rpartition(" (")[2]
+    return "unknown: from a file; see its source"
+
+
+def _licence_in(path: Path) -> str | None:
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get("license")
+    except SafetensorError:  # what loads the weights says so
+        return None
 
 
 def _default_cfg(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         ConfigError: a KIDNEY_ variable has a value that cannot work.
     """
     settings = settings or from_environment()
-    predictor = Predictor(settings.model, settings.threads)
+    predictor = Predictor(settings.model, settings.threads, sha256=settings.model_sha256)
 
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card

@@ -35,6 +35,7 @@ def lineage_of(
             "fingerprint": fingerprint(slices),
             "slices": len(slices),
             "scans": int(slices["scan"].nunique()),
+            "window": cfg.data.read.get("window"),  # of Hounsfield units; None: pictures
         },
         "split": {
             "name": cfg.split.name,

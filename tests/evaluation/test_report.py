@@ -8,7 +8,7 @@ import pandas as pd
 
 from kidney.evaluation.examples import Example
 from kidney.evaluation.report import report_page
-from kidney.evaluation.words import figure_name
+from kidney.names import figure_name
 from tests.evaluation.html import read
 from tests.evaluation.results import CLASSES, result_of, said_of
 

@@ -6,12 +6,12 @@ import pytest
 
 from kidney.evaluation.words import (
     NOTHING,
-    figure_name,
     number,
     split_words,
     summary,
     value_and_interval,
 )
+from kidney.names import figure_name
 from tests.evaluation.results import result_of, said_of
 
 SAID = said_of()

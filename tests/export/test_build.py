@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from kidney.card import METADATA_KEY
 from kidney.errors import ArtifactError
 from kidney.export.build import build_artifact
 from kidney.export.verify import verify
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
 from kidney.predictor import Predictor
+from kidney.seal import seal
 from tests.small_network import (
     CLASSES,
     IMAGE_SIZE,
@@ -153,11 +155,12 @@ def test_a_card_with_another_bias_breaks_the_decomposition_and_is_refused(
 
     checkpoint, path = exported
     model = onnx.load(path)
-    entry = model.metadata_props[0]
+    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
     card = json.loads(entry.value)
     card["bias"][1] += 0.01
     entry.value = json.dumps(card)
     onnx.save(model, tmp_path / "kidney.onnx")
+    seal(tmp_path / "kidney.onnx")
     with pytest.raises(ArtifactError, match="decomposition"):
         verify(load_checkpoint(checkpoint)[0], tmp_path / "kidney.onnx", SLICES)
 

@@ -84,7 +84,7 @@ def test_a_broken_model_is_one_clear_message(tmp_path):
     process = serve("--model", tmp_path / "broken.onnx")
     _, message = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
-    assert "cannot open it" in message
+    assert "Expected an ONNX model, but it cannot be read" in message
     assert "Traceback" not in message
 
 
