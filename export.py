@@ -9,23 +9,23 @@ from kidney.training.entry import entry_point
 
 @entry_point
 def main(cfg: DictConfig) -> None:
-    """Export the chosen checkpoint, which must have been evaluated."""
+    """Export the chosen checkpoint, which must have been evaluated, and convert the file."""
     from kidney.export.build import build_artifact
-    from kidney.training.examples import example_slices
+    from kidney.export.convert import convert_artifact
+    from kidney.export.summary import summary, verified
+    from kidney.training.parts import material_of
     from kidney.training.select import choose_checkpoint
 
     chosen = choose_checkpoint(cfg)
     print(f"Exporting {chosen.checkpoint} because {chosen.reason}", flush=True)
     artifacts = Path(cfg.artifacts)
     evaluation = artifacts / "evaluation" / cfg.split.name / "metrics.json"
+    parts, figures_of = material_of(cfg, chosen.checkpoint)
     path = artifacts / "kidney.onnx"
-    slices = example_slices(cfg)
-    gaps = build_artifact(chosen.checkpoint, evaluation, slices, path)
-    print(
-        f"onnxruntime agrees with torch on {len(slices)} slices: probabilities to "
-        f"{gaps['probabilities']:.1e}, evidence and logit to {gaps['decomposition']:.1e}"
-    )
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    card = build_artifact(chosen.checkpoint, evaluation, *parts.validation, path)
+    print(f"{verified(card)}\n{summary(path, card)}", flush=True)
+    for precision in (name for name, wanted in cfg.export.items() if wanted):
+        print(convert_artifact(path, precision, parts.training.slices, *parts.test, figures_of))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ ONLY = {
     "omegaconf": {"training"},
     "optuna": {"training"},
     "mlflow": {"tracking"},
-    "onnxruntime": {"predictor"},
+    "onnxruntime": {"predictor", "export"},
     "flask": {"serving"},
     "timm": {"models"},
 }

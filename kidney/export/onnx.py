@@ -14,10 +14,13 @@ from kidney.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
 from kidney.seal import seal
 
 OPSET = 18  # the first with antialiased Resize; onnxruntime 1.20 reads it
+BACKBONE = "backbone/"  # begins the names of the nodes that another precision may replace
+
+_SCOPE = "classifier.backbone"  # where the exporter says that a node comes from
 
 
-def write_onnx(classifier: KidneyClassifier, card: ModelCard, path: Path) -> None:
-    """Write the graph with its weights and card to `path`, sealed.
+def to_onnx(classifier: KidneyClassifier) -> onnx.ModelProto:
+    """Return the graph with its weights, without a card.
 
     Input `slices` uint8 (N, 1, H, W) with N, H and W free; outputs `probabilities` (N, K),
     `logits` (N, K), `evidence` (N, K, h, w), `ood_score` (N,) and `region` (N, 4), all float32.
@@ -40,11 +43,37 @@ def write_onnx(classifier: KidneyClassifier, card: ModelCard, path: Path) -> Non
         )
     assert program is not None
     model = program.model_proto
+    _name_nodes(model.graph)
+    return model
+
+
+def write_onnx(model: onnx.ModelProto, card: ModelCard, path: Path) -> None:
+    """Write a graph with its card to `path` and seal it.
+
+    Args:
+        model: what `to_onnx` returned or what was made from it; an older card in it is replaced.
+        card: what the file says of itself.
+        path: the file.
+    """
+    del model.metadata_props[:]
     for key, value in to_metadata(card).items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
     onnx.save_model(model, str(path), save_as_external_data=False)
     seal(path)
+
+
+def _name_nodes(graph: onnx.GraphProto) -> None:
+    """Say in each node's name whether it is of the backbone, and drop what else the exporter says.
+
+    That is stack traces: paths of the machine that exported.
+    """
+    for number, node in enumerate(graph.node):
+        inside = any(_SCOPE in entry.value for entry in node.metadata_props)
+        node.name = f"{BACKBONE if inside else ''}{node.op_type}_{number}"
+    for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.doc_string = ""
 
 
 class _Plain(nn.Module):

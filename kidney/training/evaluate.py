@@ -11,24 +11,21 @@ import torch
 from omegaconf import DictConfig
 
 from kidney.data.datamodule import KidneyDataModule
-from kidney.data.manifest import fingerprint
-from kidney.data.split import read_split, split_fingerprint
 from kidney.decision import Rules
-from kidney.errors import ArtifactError, ConfigError
+from kidney.errors import ConfigError
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.examples import worst_examples
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import KidneyClassifier
-from kidney.models.prepare import prepare
 from kidney.tracking.runs import Tracking, log_result
 from kidney.training.examples import explain
 from kidney.training.memory import keep_freed_memory
 from kidney.training.ood import measure_ood, ood_scores
+from kidney.training.parts import data_of
 from kidney.training.predict import predict
 from kidney.training.results import FILES, predictions_of, write_result
 from kidney.training.select import choose_checkpoint
-from kidney.training.stages import data_folder
 
 
 def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
@@ -46,20 +43,7 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     print(f"Evaluating {chosen.checkpoint} because {chosen.reason}", flush=True)
     classifier, settings = load_checkpoint(chosen.checkpoint)
     lineage = settings["lineage"]
-    data = KidneyDataModule(
-        folder=data_folder(cfg),
-        classes=settings["classes"],
-        split=lineage["split"]["name"],
-        fold=lineage["split"]["fold"],
-        validation_fold=lineage["split"]["validation_folds"][0],
-        prepare=partial(prepare, size=settings["image_size"]),
-        batch_size=cfg.batch_size,
-        workers=cfg.workers,
-        seed=cfg.seed,
-        per_scan=cfg.per_scan,
-    )
-    data.setup()
-    _check_lineage(data, lineage)
+    data = data_of(cfg, settings)
     said = test_predictions(classifier, settings, data)
     tested = [np.array(data.cache[row]) for row in data.rows("test")]
     outsiders = {kind: Path(place) for kind, place in cfg.outsiders.items()}
@@ -123,18 +107,6 @@ def test_predictions(
     return predictions_of(
         slices, settings["classes"], probabilities, raw.logits, rules, raw.ood_scores
     )
-
-
-def _check_lineage(data: KidneyDataModule, lineage: dict[str, Any]) -> None:
-    split = read_split(data.folder, data.split, data.slices)
-    now = (fingerprint(data.slices), split_fingerprint(split))
-    then = (lineage["data"]["fingerprint"], lineage["split"]["fingerprint"])
-    if now != then:
-        raise ArtifactError(
-            f"Expected the data and split that the checkpoint was trained with {then}, but "
-            f"{data.folder} has {now}: slices of its training could be in this test part.",
-            "Evaluate on the data folder of the training, or train again.",
-        )
 
 
 def _log(cfg: DictConfig, result: dict[str, Any], folder: Path) -> None:
