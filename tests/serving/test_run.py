@@ -24,12 +24,12 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 60
 
 
-def serve(*arguments: object) -> subprocess.Popen:
+def serve(*arguments: object, **settings: str) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
     return subprocess.Popen(
         [sys.executable, "serve.py", "--port", "0", *map(str, arguments)],
         cwd=ROOT,
-        env=environment,
+        env=environment | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -106,9 +106,8 @@ def test_a_changed_byte_keeps_the_server_from_starting_and_the_hash_is_named(tmp
     assert len(message.splitlines()) == 2
 
 
-def test_another_model_than_the_one_asked_for_is_not_served(model, monkeypatch):
-    monkeypatch.setenv("KIDNEY_MODEL_SHA256", "0" * 64)
-    process = serve("--model", model)
+def test_another_model_than_the_one_asked_for_is_not_served(model):
+    process = serve("--model", model, KIDNEY_MODEL_SHA256="0" * 64)
     _, message = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
     assert "0" * 64 in message
