@@ -238,3 +238,27 @@ def test_messages_within_messages_without_end_are_given_up():
     for number in [6, 5, 1] * 60 + [7]:  # a graph in an attribute in a node in a graph ...
         data = bytes([number << 3 | 2, len(data) & 127 | 128, len(data) >> 7]) + data
     assert "cannot be read" in refusal(data)
+
+
+def test_a_number_that_protobuf_cuts_to_32_bits_hides_nothing():
+    tensor = b"\x70\x81\x80\x80\x80\x10"  # data_location = 2**32 + 1
+    graph_ = b"\x2a" + bytes([len(tensor)]) + tensor
+    data = b"\x3a" + bytes([len(graph_)]) + graph_
+    (read,) = onnx.ModelProto.FromString(data).graph.initializer
+    assert read.data_location == TensorProto.EXTERNAL
+    assert "external data" in refusal(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x3a\x05\x08",  # a graph longer than the file
+        b"\x3a\x03\x2a\x05\x08\x01\x01\x01\x01",  # a tensor longer than its graph
+        b"\x3d\x01",  # half a number
+        b"\x38" + b"\xff" * 11,  # a number without end
+        b"\x3b\x3c",  # a group
+        b"\x00\x01",  # field 0
+    ],
+)
+def test_lengths_and_numbers_that_cannot_be_are_refused(data: bytes):
+    assert "cannot be read" in refusal(data)
