@@ -10,10 +10,10 @@ def test_the_window_of_training_data_is_told():
     assert window["why"] == "training slices were made with it"
 
 
-def test_of_pictures_nobody_knows_the_window():
+def test_pictures_do_not_tell_their_window():
     window = window_contract(None)
     assert (window["center"], window["width"]) == (40, 400)
-    assert "nobody knows" in window["why"]
+    assert "do not tell theirs" in window["why"]
 
 
 def test_what_is_no_window_is_refused():
