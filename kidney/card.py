@@ -5,6 +5,7 @@ The card travels as one JSON text under one key of the ONNX metadata, so any ONN
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +76,7 @@ class ModelCard:
 
 def to_metadata(card: ModelCard) -> dict[str, str]:
     """Return the ONNX metadata entries that carry `card`, and the one that `seal` fills."""
-    text = json.dumps({"schema": SCHEMA, **dataclasses.asdict(card)}, sort_keys=True)
+    text = json.dumps({"schema": SCHEMA, **dataclasses.asdict(card)})
     return {METADATA_KEY: text, **UNSEALED}
 
 
@@ -124,3 +125,9 @@ def _check(card: ModelCard) -> None:
                 f"Expected {expected}, for {card.classes}, but the card has {got}.",
                 "Export the model again with export.py.",
             )
+
+
+if __name__ == "__main__":
+    from kidney.card_text import main
+
+    sys.exit(main())

@@ -35,7 +35,7 @@ def window_contract(trained_with: str | None) -> dict[str, Any]:
     why = (
         "training slices were made with it"
         if trained_with
-        else "training slices were pictures whose window nobody knows; it is the usual one for "
+        else "training slices were pictures, which do not tell theirs; it is the usual one for "
         "soft tissue"
     )
     return {

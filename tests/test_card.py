@@ -58,3 +58,30 @@ def test_rules_that_do_not_fit_the_classes_are_refused(change, said):
     fields["rules"] |= change
     with pytest.raises(ArtifactError, match=said):
         from_metadata({METADATA_KEY: json.dumps(fields)})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"names": {"tumor": "tumour"}}, "names for the classes"),
+        ({"precision": "float8"}, "float8"),
+        ({"names": None}, "cannot be read"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused(change, said):
+    fields = json.loads(to_metadata(CARD)[METADATA_KEY])
+    with pytest.raises(ArtifactError, match=said):
+        from_metadata({METADATA_KEY: json.dumps({**fields, **change})})
+
+
+def test_a_card_without_a_schema_is_refused():
+    fields = json.loads(to_metadata(CARD)[METADATA_KEY])
+    del fields["schema"]
+    with pytest.raises(ArtifactError, match="schema 4, but got None") as refusal:
+        from_metadata({METADATA_KEY: json.dumps(fields)})
+    assert "run the version that exported it" in refusal.value.remedy
+
+
+def test_a_bottomless_card_is_refused():
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        from_metadata({METADATA_KEY: "[" * 100_000})

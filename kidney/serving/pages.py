@@ -1,5 +1,6 @@
 """The pages for people: send one slice, read the result."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flask import Blueprint, render_template
@@ -18,7 +19,7 @@ class Bar:
     """One line of the chart.
 
     Attributes:
-        label: class name.
+        label: what the class is called for people.
         probability: 0 to 1.
         text: the probability for people.
     """
@@ -48,15 +49,22 @@ def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
         (answer,) = predictor.predict([slice_])
         decision = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
         pairs = zip(card.classes, answer.probabilities.tolist(), strict=True)
-        bars = [Bar(label, value, percent(value)) for label, value in pairs]
+        bars = [Bar(card.names[label], value, percent(value)) for label, value in pairs]
+
+        def named(classes: Iterable[str]) -> list[str]:
+            return [card.names[name] for name in classes]
+
         return render_template(
             "result.html",
             decision=decision,
+            label=card.names[decision.label],
+            suspected=named(decision.suspected),
+            prediction_set=named(decision.prediction_set),
             foreign=decision.outcome == NOT_A_KIDNEY_CT,
             unsure=decision.outcome == NEEDS_REVIEW,
-            not_suspected=[
+            not_suspected=named(
                 name for name in findings(card.classes) if name not in decision.suspected
-            ],
+            ),
             bars=sorted(bars, key=lambda bar: -bar.probability),
             slice_url=png_url(within(slice_, OVERLAY_SIDE)),
             overlay_url=overlay_url(slice_, answer, decision, card),

@@ -30,19 +30,6 @@ def tells(text: str, share: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("figure", "name"),
-    [
-        ("macro_auroc", "Macro AUROC"),
-        ("recall_kidney_stone", "Recall of kidney_stone"),
-        ("sensitivity_tumor", "Sensitivity for tumor"),
-        ("peak_in_lesion", "peak in lesion"),
-    ],
-)
-def test_figures_have_names_for_people(figure: str, name: str):
-    assert figure_name(figure) == name
-
-
-@pytest.mark.parametrize(
     ("value", "text"),
     [(0.12345, "0.123"), (1.0, "1.000"), (1234, "1,234"), ("x", "x"), (None, NOTHING)],
 )

@@ -88,6 +88,11 @@ def test_the_card_tells_where_the_model_comes_from(exported: tuple[Path, Path]):
     assert card.metrics["figures"] == FIGURES
     assert card.metrics["split"] == {**LINEAGE["split"], "part": "test"}
     assert (card.metrics["slices"], card.metrics["scans"]) == (40, 8)
+    assert card.names["tumor"] == "tumour (kidney mass)"
+    assert (card.input["dtype"], card.input["smallest_side"]) == ("uint8", 32)
+    assert (card.window["center"], card.window["width"]) == (40, 400)
+    assert (card.weights, card.weights_licence[:11]) == ("none", "none needed")
+    assert (card.precision, card.made_from) == ("float32", None)
     assert (card.data, card.run, card.code) == (LINEAGE["data"], LINEAGE["run"], LINEAGE["code"])
 
 

@@ -7,9 +7,10 @@ import huggingface_hub
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from kidney.errors import ConfigError, WeightsError
-from kidney.models.backbones import Backbone, weights_identity
+from kidney.models.backbones import Backbone, weights_identity, weights_licence
 from tests.small_network import BACKBONE, IMAGE_SIZE, write_weights
 
 THREE_WAYS = ("model.weights=PATH", "model.weights=none", "data=phantom")
@@ -129,6 +130,21 @@ def test_weights_have_a_name_that_changes_with_their_values(tmp_path: Path, weig
     assert names[0] == "none"
     assert names[1].startswith("hub:timm/resnet10t")
     assert names[3].endswith(" small.safetensors")
+
+
+def test_the_licence_of_the_weights_is_told(tmp_path: Path, weights: Path):
+    licensed = tmp_path / "licensed.safetensors"
+    save_file({"x": torch.zeros(1)}, licensed, {"license": "MIT"})
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"broken")
+    told = {
+        given: weights_licence(weights_identity("vgg16", given))
+        for given in ("none", "hub", str(weights), str(licensed), str(broken))
+    }
+    assert told["none"].startswith("none needed")
+    assert told["hub"] == "bsd-3-clause"
+    assert told[str(licensed)] == "MIT"
+    assert told[str(weights)] == told[str(broken)] == "unknown: from a file; see its source"
 
 
 @pytest.mark.parametrize(

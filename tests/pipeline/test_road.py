@@ -127,6 +127,8 @@ def test_the_card_names_what_the_model_is(pipeline):
     card = Predictor(pipeline.folder / "artifacts/kidney.onnx").card
     assert card.classes == ("normal", "cyst", "tumor", "stone")
     assert card.backbone == "test_resnet"
+    assert card.data["window"] is None
+    assert "do not tell theirs" in card.window["why"]
     assert card.temperature > 0
     assert card.temperature != 1, "it was never settled"
     assert card.rules.ood_above > 0

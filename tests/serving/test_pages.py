@@ -73,23 +73,23 @@ def test_what_is_no_kidney_ct_is_told_in_plain_words(tmp_path):
 
 def test_findings_are_named_that_cannot_be_excluded(send):
     text = words(send(encode(np.full((40, 50), 128, dtype=np.uint8)), to="/"))
-    assert "Cannot be excluded on this slice: cyst, tumor, stone." in text
+    assert "Cannot be excluded on this slice: cyst, tumour (kidney mass), kidney stone." in text
     assert "Not suspected" not in text
-    assert "cannot tell apart here: cyst, tumor, stone." in text
+    assert "cannot tell apart here: cyst, tumour (kidney mass), kidney stone." in text
 
 
 def test_a_finding_that_is_not_suspected_is_not_called_absent(send):
     text = words(send(BLACK, to="/"))
-    assert "Not suspected: cyst, tumor, stone. That is no proof of absence" in text
+    assert "Not suspected: cyst, tumour (kidney mass), kidney stone. That is no proof" in text
     assert "Cannot be excluded" not in text
     assert "No other class than normal" in text
 
 
 def test_the_numbers_are_sorted_and_drawn(send):
     page = send(WHITE, to="/").text
-    order = re.findall(r'<th scope="row">(\w+)</th>', page)
+    order = re.findall(r'<th scope="row">(.*?)</th>', page)
     widths = [float(width) for width in re.findall(r'class="value" y="2" width="([\d.]+)"', page)]
-    assert order[0] == "Tumor"
+    assert order[0] == "Tumour (kidney mass)"
     assert len(order) == len(widths) == 4
     assert widths == sorted(widths, reverse=True)
     assert sum(widths) == pytest.approx(100, abs=0.1)
@@ -98,7 +98,7 @@ def test_the_numbers_are_sorted_and_drawn(send):
 def test_slice_and_overlay_lie_in_the_page(send):
     page = send(WHITE, to="/").text
     assert page.count('src="data:image/png;base64,') == 2
-    assert "Evidence for tumor" in page
+    assert "Evidence for tumour (kidney mass)" in page
 
 
 def test_a_result_without_evidence_says_so(send):

@@ -13,18 +13,23 @@ from pathlib import Path
 
 import pytest
 
+from kidney.errors import ArtifactError, ConfigError
+from kidney.files import sha256
+from kidney.seal import check_seal
+from kidney.serving.app import create_app
+from kidney.serving.settings import from_environment
 from tests.pictures import encode, gradient
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
 
 
-def serve(*arguments: object) -> subprocess.Popen:
+def serve(*arguments: object, **settings: str) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
     return subprocess.Popen(
         [sys.executable, "serve.py", "--port", "0", *map(str, arguments)],
         cwd=ROOT,
-        env=environment,
+        env=environment | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -86,6 +91,40 @@ def test_a_broken_model_is_one_clear_message(tmp_path):
     assert process.returncode == 2
     assert "Expected an ONNX model, but it cannot be read" in message
     assert "Traceback" not in message
+
+
+def test_a_changed_byte_keeps_the_server_from_starting_and_the_hash_is_named(tmp_path, model):
+    damaged = bytearray(model.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path = tmp_path / "kidney.onnx"
+    path.write_bytes(damaged)
+    process = serve("--model", path)
+    out, message = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out) == (2, "")
+    assert check_seal(model.read_bytes()) in message
+    assert sha256(path) in message
+    assert len(message.splitlines()) == 2
+
+
+def test_another_model_than_the_one_asked_for_is_not_served(model):
+    process = serve("--model", model, KIDNEY_MODEL_SHA256="0" * 64)
+    _, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert "0" * 64 in message
+    assert sha256(model) in message
+    with pytest.raises(ArtifactError, match=sha256(model)):
+        create_app(from_environment({"KIDNEY_MODEL": str(model), "KIDNEY_MODEL_SHA256": "0" * 64}))
+
+
+def test_the_model_asked_for_is_served(model):
+    digest = sha256(model).upper()  # as some tools write it
+    create_app(from_environment({"KIDNEY_MODEL": str(model), "KIDNEY_MODEL_SHA256": digest}))
+
+
+@pytest.mark.parametrize("text", ["abc", "g" * 64, "0" * 63])
+def test_a_hash_that_is_none_is_refused(text):
+    with pytest.raises(ConfigError, match="KIDNEY_MODEL_SHA256 to be 64 hexadecimal digits"):
+        from_environment({"KIDNEY_MODEL_SHA256": text})
 
 
 @pytest.mark.parametrize("option", ["--workers", "--threads"])
