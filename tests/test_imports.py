@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # kidney/; it may always import itself.
 GROUND = {
     "errors", "card", "decision", "download", "files", "network", "overlay", "page", "urls",
-    "imaging",
+    "imaging", "s3", "signature", "versions",
 }  # fmt: skip
 MAY_IMPORT = {
     # the ground floor
@@ -20,6 +20,9 @@ MAY_IMPORT = {
     "files": set(),
     "urls": {"errors"},
     "download": {"errors", "files", "urls"},
+    "s3": {"errors", "urls"},
+    "signature": {"errors"},
+    "versions": {"errors", "urls"},
     "network": set(),
     "page": set(),
     "card": {"errors", "decision"},
@@ -36,7 +39,8 @@ MAY_IMPORT = {
     "training": GROUND | {"models", "data", "evaluation", "tracking"},
     # the wing that uses the artifact
     "predictor": GROUND,
-    "serving": GROUND | {"predictor"},
+    "fetch": GROUND | {"predictor"},
+    "serving": GROUND | {"predictor", "fetch"},
     "scoring": GROUND | {"predictor"},
 }
 
@@ -49,9 +53,12 @@ ONLY = {
     "onnxruntime": {"predictor"},
     "flask": {"serving"},
     "timm": {"models"},
+    "boto3": {"s3"},
+    "botocore": {"s3"},
+    "cryptography": {"signature"},
 }
 HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "pandas", "scipy"}
-WITHOUT_HEAVY = GROUND | {"predictor", "serving"}
+WITHOUT_HEAVY = GROUND | {"predictor", "fetch", "serving"}
 
 MOST_LINES = 300
 ENTRY_POINTS = ("train.py", "export.py", "serve.py")
@@ -112,6 +119,8 @@ def test_parts_import_only_what_the_design_allows():
         ("training/run.py", "from kidney.export.build import build_artifact"),
         ("export/build.py", "from hydra.utils import instantiate"),
         ("imaging/pictures.py", "from torch import Tensor"),
+        ("fetch.py", "def f():\n    import boto3"),
+        ("fetch.py", "from kidney.tracking.registry import champion"),
         ("errors.py", "from kidney.card import ModelCard"),
         ("utils/helpers.py", "import os"),
     ],
