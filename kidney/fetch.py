@@ -102,7 +102,8 @@ def fetch_model(
             f"Expected to write {out}, but: {error.strerror or error}.",
             "Give a file in a folder that can be written to, on a disk that has room.",
         ) from error
-    tell(f"{out}: SHA-256 {found}, {said_by}; {'signature verified' if key else 'signature not looked at'}.")
+    by_key = "signature verified" if key else "no public key, so no signature was looked at"
+    tell(f"{out}: SHA-256 {found}, {said_by}; {by_key}.")
     return out
 
 
