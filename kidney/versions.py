@@ -121,25 +121,39 @@ def find_version(server: str, reference: Reference, precision: str = "fp32") -> 
         DataError: the server does not answer, or refuses.
     """
     server, headers = _with_credentials(server.rstrip("/"))
-    if reference.number:
-        query = {"name": reference.name, "version": reference.number}
-        version = _ask(server, headers, "model-versions/get", query, reference)["model_version"]
-    else:
-        query = {"name": reference.name, "alias": reference.which}
-        version = _ask(server, headers, "registered-models/alias", query, reference)[
-            "model_version"
-        ]
-    tags = {tag["key"]: tag["value"] for tag in version.get("tags", [])}
+    try:
+        number, tags, folder = _look_up(server, headers, reference)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"Expected an MLflow server at {without_secrets(server)}, but its answer is of another "
+            "kind.",
+            "See that --tracking or MLFLOW_TRACKING_URI is the address that its pages have.",
+        ) from error
     file = file_of(reference, tags, precision)
-    query = {"name": reference.name, "version": version["version"]}
-    folder = _ask(server, headers, "model-versions/get-download-uri", query, reference)[
-        "artifact_uri"
-    ]
+    version = {"name": reference.name, "version": number}
     address, signature = (
-        _address(server, folder, path, query) for path in (file.path, file.signature)
+        _address(server, folder, path, version) for path in (file.path, file.signature)
     )
     at_server = urlsplit(address).netloc == urlsplit(server).netloc
     return Source(address, signature, tags.get(file.sha256_tag), headers if at_server else {})
+
+
+def _look_up(
+    server: str, headers: Mapping[str, str], reference: Reference
+) -> tuple[str, dict[str, str], str]:
+    """Return number, tags and folder of a version."""
+
+    def ask(what: str, **query: str) -> Any:
+        return _ask(f"{server}/api/2.0/mlflow/{what}?{urlencode(query)}", headers, reference)
+
+    if reference.number:
+        answer = ask("model-versions/get", name=reference.name, version=reference.number)
+    else:
+        answer = ask("registered-models/alias", name=reference.name, alias=reference.which)
+    number = answer["model_version"]["version"]
+    tags = {tag["key"]: tag["value"] for tag in answer["model_version"].get("tags", [])}
+    answer = ask("model-versions/get-download-uri", name=reference.name, version=number)
+    return number, tags, answer["artifact_uri"]
 
 
 def _address(server: str, folder: str, path: str, version: Mapping[str, str]) -> str:
@@ -168,21 +182,14 @@ def _with_credentials(server: str) -> tuple[str, Mapping[str, str]]:
     return server, {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def _ask(
-    server: str,
-    headers: Mapping[str, str],
-    what: str,
-    query: Mapping[str, str],
-    reference: Reference,
-) -> Any:
-    url = f"{server}/api/2.0/mlflow/{what}?{urlencode(query)}"
-    shown = without_secrets(server)
+def _ask(url: str, headers: Mapping[str, str], reference: Reference) -> Any:
     try:
         return json.loads(read_url(url, headers, _MAX_BYTES, _SECONDS))
     except RefusedError as error:
         if error.status in _NO_SUCH:
             raise ArtifactError(
-                f"Expected {shown} to know {reference}, but it has no such version.",
+                f"Expected the MLflow server to know {reference}, but it has no such version "
+                f"({without_secrets(url)}).",
                 "See its page Models for names, versions and aliases; scripts/promote.py makes a "
                 "champion.",
             ) from error
@@ -191,9 +198,4 @@ def _ask(
             "It asks for an account (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
             "MLFLOW_TRACKING_TOKEN), or was started without this host name in --allowed-hosts.",
             error.status,
-        ) from error
-    except ValueError as error:
-        raise ArtifactError(
-            f"Expected an MLflow server at {shown}, but its answer is of another kind.",
-            "See that --tracking or MLFLOW_TRACKING_URI is the address that its pages have.",
         ) from error
