@@ -154,6 +154,12 @@ def _signature(source: Source, given: Path | None, shown: str) -> bytes:
         raise ConfigError(
             f"Expected a signature at {given}, but: {error.strerror}.", "Correct --signature."
         ) from error
+    except DataError as error:  # an MLflow server says 500 of what is not in its S3
+        raise DataError(
+            f"A public key is configured, but the signature of {shown} cannot be had: "
+            f"{error.problem}",
+            f"{error.remedy} What is not signed is refused: give --signature or ask the publisher.",
+        ) from error
     if found is None:
         raise ArtifactError(
             f"Expected a signature of {shown} at {without_secrets(source.signature)}, since a "

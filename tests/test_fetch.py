@@ -191,6 +191,14 @@ def test_what_the_key_does_not_vouch_for_is_refused(model: Path, out: Path, key:
             assert files(out) == []
 
 
+def test_a_server_that_fails_at_the_signature_is_told_as_such(out: Path, key: Path):
+    with serving(b"sorry", statuses=[500]) as web:
+        error = refused(web.url, out, public_key=key)
+    assert "the signature of" in error.problem
+    assert "HTTP 500" in error.problem
+    assert "What is not signed is refused" in error.remedy
+
+
 def test_a_public_key_that_cannot_be_read_is_told_before_anything_is_fetched(
     model: Path, out: Path, tmp_path: Path
 ):

@@ -1,5 +1,6 @@
 """A version is found and fetched from a real MLflow server, by whoever may ask it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -20,7 +21,7 @@ from kidney.tracking.registry import crown, register
 from kidney.tracking.runs import Tracking
 from kidney.versions import Reference, find_version, read_reference
 from tests.keys import make_key, sign
-from tests.tiny_model import write_tiny_model
+from tests.tiny_model import CARD, write_tiny_model
 from tests.web import serving
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +111,24 @@ def test_each_precision_comes_with_its_own_signature(
     with pytest.raises(ArtifactError, match="does not verify"):
         fetch_model("kidney@1", out, tracking=server, precision=precision, public_key=other)
     assert not out.exists()
+
+
+def test_a_download_from_the_server_is_resumed(server: str, tmp_path: Path):
+    card = dataclasses.replace(CARD, limits="It only measures brightness. " * 10_000)
+    artifact = write_tiny_model(tmp_path / "kidney.onnx", card=card)
+    register(Tracking(server, "kidney"), "large", artifact, [], {"sha256": sha256(artifact)})
+    out, begun = tmp_path / "out.onnx", []
+
+    def killed(done: int, _: int | None) -> None:
+        if done > 100_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_model("large@1", out, tracking=server, progress=killed)
+    assert not out.exists()
+    fetch_model("large@1", out, tracking=server, progress=lambda done, _: begun.append(done))
+    assert begun[0] > 100_000
+    assert out.read_bytes() == artifact.read_bytes()
 
 
 def test_the_command_asks_the_server_that_the_environment_names(
