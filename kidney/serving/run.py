@@ -34,7 +34,9 @@ def serve(
         threads: threads that compute one prediction; None: KIDNEY_THREADS, or the cores.
 
     Raises:
-        ArtifactError: the model is missing, foreign or broken.
+        ArtifactError: the model is missing, foreign, broken or not signed as KIDNEY_PUBLIC_KEY
+            asks for.
+        DataError: it cannot be fetched from KIDNEY_MODEL_FROM.
         ConfigError: `port`, `workers`, `threads` or a KIDNEY_ variable cannot work.
     """
     _check("--port", port, 0, 65535)
@@ -49,7 +51,7 @@ def serve(
     # The check has a process of its own: a fork of a process in which onnxruntime was loaded
     # aborts when it ends, so the master must never load it.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        process.submit(_check_model, settings.model).result()
+        process.submit(_check_model, settings.model, settings.model_from).result()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _Server(settings, f"{host}:{port}", workers).run()
 
@@ -93,10 +95,14 @@ class _Server(BaseApplication):  # type: ignore[misc]
         return create_app(self._settings)
 
 
-def _check_model(model: Path) -> None:
+def _check_model(model: Path, model_from: str) -> None:
+    from kidney.fetch import fetch_model
     from kidney.predictor import check_artifact
 
-    check_artifact(model)
+    if model_from:
+        fetch_model(model_from, model)
+    else:
+        check_artifact(model)
 
 
 def _check(option: str, value: int, lowest: int, highest: int) -> None:

@@ -15,6 +15,8 @@ class Settings:
 
     Attributes:
         model: the kidney.onnx to serve.
+        model_from: where it is fetched from before the server starts, as `kidney.fetch` takes it:
+            `kidney@champion`, s3:// or https://; empty: it is there.
         threads: threads that compute one prediction; None: one for each core.
         max_upload_bytes: size of a whole request.
         max_files: files in one request.
@@ -22,6 +24,7 @@ class Settings:
     """
 
     model: Path = Path("artifacts/kidney.onnx")
+    model_from: str = ""
     threads: int | None = None
     max_upload_bytes: int = 20 * 1024 * 1024
     max_files: int = 32
@@ -29,7 +32,7 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read KIDNEY_MODEL, KIDNEY_THREADS, KIDNEY_MAX_UPLOAD_BYTES, ..._FILES and ..._PIXELS.
+    """Read KIDNEY_MODEL, ..._MODEL_FROM, ..._THREADS, ..._MAX_UPLOAD_BYTES, ..._FILES, ..._PIXELS.
 
     What is unset or empty keeps its default.
 
@@ -39,6 +42,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     defaults = Settings()
     return Settings(
         model=Path(environment.get("KIDNEY_MODEL") or defaults.model),
+        model_from=environment.get("KIDNEY_MODEL_FROM", ""),
         threads=_count(environment, "KIDNEY_THREADS"),
         max_upload_bytes=_count(environment, "KIDNEY_MAX_UPLOAD_BYTES")
         or defaults.max_upload_bytes,

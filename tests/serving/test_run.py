@@ -13,14 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.keys import make_key
 from tests.pictures import encode, gradient
+from tests.web import serving
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
 
 
-def serve(*arguments: object) -> subprocess.Popen:
+def serve(*arguments: object, **settings: str) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
+    environment |= settings
     return subprocess.Popen(
         [sys.executable, "serve.py", "--port", "0", *map(str, arguments)],
         cwd=ROOT,
@@ -86,6 +89,33 @@ def test_a_broken_model_is_one_clear_message(tmp_path):
     assert process.returncode == 2
     assert "cannot open it" in message
     assert "Traceback" not in message
+
+
+def test_it_fetches_the_model_that_it_is_told_to(model, tmp_path):
+    here = tmp_path / "fetched" / "kidney.onnx"
+    with serving(model.read_bytes(), beside={}) as web:
+        process = serve("--model", here, KIDNEY_MODEL_FROM=web.url)
+        assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
+        process.send_signal(signal.SIGTERM)
+        out, message = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out[:11]) == (0, "Serving on "), message
+    assert here.read_bytes() == model.read_bytes()
+
+
+def test_it_does_not_start_on_a_model_that_the_key_does_not_vouch_for(model, tmp_path):
+    key = make_key(tmp_path / "key.pem")
+    with serving(model.read_bytes(), beside={}) as web:
+        process = serve(
+            "--model",
+            tmp_path / "fetched.onnx",
+            KIDNEY_MODEL_FROM=web.url,
+            KIDNEY_PUBLIC_KEY=str(key),
+        )
+        _, stderr = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert "Expected a signature" in stderr
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "fetched.onnx").exists()
 
 
 @pytest.mark.parametrize("option", ["--workers", "--threads"])
