@@ -16,6 +16,7 @@ from kidney import download as download_module
 from kidney.errors import ArtifactError, ConfigError, DataError, KidneyError
 from kidney.fetch import fetch_model
 from kidney.files import sha256 as sha256_of
+from kidney.s3 import presigned
 from tests.keys import make_key, sign
 from tests.tiny_model import CARD, write_tiny_model
 from tests.web import serving
@@ -268,7 +269,9 @@ def test_a_model_comes_from_s3_with_its_signature_and_hash(
     assert files(out) == ["kidney.onnx"]
 
 
-def test_a_download_from_s3_is_resumed(s3: Any, model: Path, out: Path):
+def test_a_download_from_s3_is_resumed(
+    s3: Any, model: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+):
     s3.put_object(Bucket="models", Key="kidney.onnx", Body=model.read_bytes())
     begun: list[int] = []
 
@@ -279,6 +282,8 @@ def test_a_download_from_s3_is_resumed(s3: Any, model: Path, out: Path):
     with pytest.raises(KeyboardInterrupt):
         fetch_model("s3://models/kidney.onnx", out, progress=killed)
     assert not out.exists()
+    # A second later the presigned address is another one.
+    monkeypatch.setattr("kidney.fetch.presigned", lambda name: f"{presigned(name)}&x-id=GetObject")
     fetch_model("s3://models/kidney.onnx", out, progress=lambda done, _: begun.append(done))
     assert begun[0] > CUT
     assert out.read_bytes() == model.read_bytes()
