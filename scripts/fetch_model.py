@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 from pathlib import Path
 
 from kidney.errors import KidneyError
@@ -11,8 +10,8 @@ from kidney.urls import is_url
 from kidney.versions import FILES, read_reference
 
 
-def main() -> int:
-    """Read the arguments and fetch; return the exit status."""
+def main() -> None:
+    """Read the arguments and fetch; exit with status 2 where that fails."""
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("reference", help="kidney@ALIAS, kidney@3, s3://BUCKET/KEY, URL or file")
@@ -31,10 +30,8 @@ def main() -> int:
             arguments["reference"] = find_source(uri, reference, arguments["precision"])
         fetch_model(**arguments, progress=show_progress)
     except KidneyError as error:
-        print(f"fetch_model.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+        parser.exit(2, f"fetch_model.py: {error}\n")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -61,7 +61,7 @@ HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "p
 WITHOUT_HEAVY = GROUND | {"predictor", "fetch", "serving"}
 
 MOST_LINES = 300
-ENTRY_POINTS = ("train.py", "export.py", "serve.py")
+ENTRY_POINTS = ("train.py", "export.py", "serve.py", "scripts/fetch_model.py")
 FEWER_LINES_THAN = 40
 
 
