@@ -5,16 +5,16 @@ bytes they are. Every process that downloads to `PATH` holds a lock on the first
 """
 
 import errno
-import http.client
 import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256 as _sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from kidney.errors import DataError
@@ -24,18 +24,21 @@ from kidney.urls import (
     BY_HAND,
     PassingError,
     UnreachableError,
+    blocks,
     check_url,
     open_url,
     without_secrets,
     without_user,
 )
+from kidney.urls import validator as validator_of
 
 MAX_BYTES = 64 * 2**30
 Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
 _SECONDS = 30.0  # without a byte
 _WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further try
-_BLOCK = 1 << 16  # bytes; what a kill loses at most
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class _Wanted:
     sha256: str | None
     size: int | None  # bytes
     max_bytes: int
+    headers: Mapping[str, str]
+    name: str  # of the file, wherever the address of today leads
 
     @property
     def partial(self) -> Path:
@@ -54,8 +59,8 @@ class _Wanted:
 
     @property
     def source(self) -> str:
-        """A fingerprint of the address, whose query may hold a secret."""
-        return _sha256(without_user(self.url).encode("utf-8", "backslashreplace")).hexdigest()
+        """A fingerprint of the name, whose query may hold a secret."""
+        return _sha256(self.name.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ class _Record:
         write_text(_record_path(wanted), json.dumps(asdict(self)) + "\n")
 
 
-def _silent(done: int, total: int | None) -> None:
+def silent(done: int, total: int | None) -> None:
     """Say nothing."""
 
 
@@ -89,7 +94,9 @@ def download(
     sha256: str | None = None,
     size: int | None = None,
     max_bytes: int = MAX_BYTES,
-    progress: Progress = _silent,
+    headers: Mapping[str, str] = NO_HEADERS,
+    name: str | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Download `url` to `path`, which appears only once it is whole.
 
@@ -102,6 +109,9 @@ def download(
         sha256: its SHA-256, 64 hexadecimal digits.
         size: its bytes.
         max_bytes: the most bytes to accept.
+        headers: what to send along; `Authorization` goes to that host only.
+        name: what tells this file from others where its address is another one at each call, as
+            a presigned one is; None: the address.
         progress: called with the bytes so far and the bytes in all.
 
     Returns:
@@ -111,8 +121,10 @@ def download(
         DataError: the file cannot be had, is another one than expected, or does not fit the disk.
             What came so far is kept for the next call, except where its hash is wrong.
     """
-    wanted = _Wanted(url, path, sha256.strip().lower() if sha256 else None, size, max_bytes)
     check_url(url)
+    digits = sha256.strip().lower() if sha256 else None
+    name = name or without_user(url)
+    wanted = _Wanted(url, path, digits, size, max_bytes, headers, name)
     if wanted.sha256 and not re.fullmatch(r"[0-9a-f]{64}", wanted.sha256):
         raise DataError(
             f"Expected a SHA-256 of 64 hexadecimal digits, but got {sha256!r}.",
@@ -126,6 +138,12 @@ def download(
     except OSError as error:
         raise _no_file(wanted, error) from error
     return path
+
+
+def forget(path: Path) -> None:
+    """Remove the file of a download, and what is known of it."""
+    path.unlink(missing_ok=True)
+    path.with_name(f".{path.name}.download.json").unlink(missing_ok=True)
 
 
 def _size(file: BinaryIO) -> int:
@@ -185,11 +203,10 @@ def _try(wanted: _Wanted, file: BinaryIO, progress: Progress) -> str | None:
         record, have = _Record(wanted.source), 0
     if have and have == record.total:
         return None
-    headers = {"Range": f"bytes={have}-", "If-Range": record.validator} if have else {}
+    asked = {"Range": f"bytes={have}-", "If-Range": record.validator} if have else {}
+    headers = {name: text for name, text in asked.items() if text} | dict(wanted.headers)
     try:
-        with open_url(
-            wanted.url, {name: text for name, text in headers.items() if text}, _SECONDS
-        ) as response:
+        with open_url(wanted.url, headers, _SECONDS) as response:
             return _receive(wanted, file, response, record, progress)
     except UnreachableError as error:
         if not have:
@@ -205,7 +222,7 @@ def _receive(
     wanted: _Wanted, file: BinaryIO, response: Any, record: _Record, progress: Progress
 ) -> str | None:
     """Append what the server sends; return None where the file is whole, else what went wrong."""
-    have, validator = _size(file), _validator(response)
+    have, validator = _size(file), validator_of(response)
     if response.status == 206:
         span = re.match(r"bytes (\d+)-\d+/(\d+)", response.headers.get("Content-Range", ""))
         begin, total = (int(span[1]), int(span[2])) if span else (-1, None)
@@ -226,7 +243,7 @@ def _receive(
         return f"HTTP {response.status} without the file"
     _check_total(wanted, total, have)
     progress(have, total)
-    for block in _blocks(response):
+    for block in blocks(response):
         have += len(block)
         while block:  # a disk that is nearly full takes a part
             block = block[file.write(block) :]
@@ -241,15 +258,6 @@ def _receive(
         file.truncate(0)
     _check_total(wanted, have, have)
     return None
-
-
-def _blocks(response: Any) -> Iterator[bytes]:
-    """Read what comes; an error of the network is none of the disk's."""
-    try:
-        while block := response.read(_BLOCK):
-            yield block
-    except (OSError, http.client.HTTPException) as error:
-        raise PassingError(f"the connection was cut: {error or type(error).__name__}") from error
 
 
 def _check_total(wanted: _Wanted, total: int | None, have: int) -> None:
@@ -269,14 +277,6 @@ def _check_total(wanted: _Wanted, total: int | None, have: int) -> None:
         )
     if total - have > (free := shutil.disk_usage(wanted.path.parent).free):
         raise _no_file(wanted, OSError(errno.ENOSPC, f"{total - have} bytes to come, {free} free"))
-
-
-def _validator(response: Any) -> str:
-    """Return what changes with the bytes: a strong ETag, else the date, else ""."""
-    etag = response.headers.get("ETag", "")
-    weak = etag.startswith("W/")  # of bytes that mean the same but are others
-    found = str((not weak and etag) or response.headers.get("Last-Modified", ""))
-    return found if found.isascii() and found.isprintable() else ""
 
 
 def _record_path(wanted: _Wanted) -> Path:

@@ -6,7 +6,7 @@ import re
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
@@ -14,6 +14,7 @@ from kidney.errors import DataError
 
 BY_HAND = "or download it by hand and give the path of the file."
 _SAFE = "/%:@!$&'()*+,;=~?[]"  # in a path or query; spaces and the like are escaped
+_BLOCK = 1 << 16  # bytes; what a kill of a download loses at most
 _MAY_PASS = {408, 425, 429, 500, 502, 503, 504}
 _REMEDIES = {
     401: f"It asks for an account: see that user and password are right, {BY_HAND}",
@@ -23,6 +24,14 @@ _REMEDIES = {
 
 class UnreachableError(DataError):
     """No server answers at the address."""
+
+
+class RefusedError(DataError):
+    """The server refuses, in a way that stays; `status` is that of HTTP."""
+
+    def __init__(self, problem: str, remedy: str, status: int = 0) -> None:
+        super().__init__(problem, remedy)
+        self.status = status
 
 
 class PassingError(Exception):
@@ -73,12 +82,13 @@ def open_url(url: str, headers: Mapping[str, str], seconds: float) -> Any:
 
     Args:
         url: an address that `check_url` accepts; `USER:PASSWORD@` goes to that host and no other.
-        headers: what to send with it.
+        headers: what to send with it; `Authorization`, too, goes to that host and no other.
         seconds: how long to wait for the next byte.
 
     Raises:
         UnreachableError: no server answers.
-        DataError: the server refuses, in a way that stays.
+        RefusedError: the server refuses, in a way that stays.
+        DataError: the address leads nowhere, or to where it must not be followed.
         PassingError: the server fails, in a way that may pass, or answers 416.
     """
     opener = urllib.request.build_opener(_SafeRedirects)
@@ -89,9 +99,10 @@ def open_url(url: str, headers: Mapping[str, str], seconds: float) -> Any:
         status = f"HTTP {error.code} {http.client.responses.get(error.code, '')}".rstrip()
         if error.code in _MAY_PASS or error.code == 416:
             raise PassingError(status, error.code) from None
-        raise DataError(
+        raise RefusedError(
             f"{without_secrets(url)} was refused: {status}.",
             _REMEDIES.get(error.code, f"See that the address is right, {BY_HAND}"),
+            error.code,
         ) from None  # the error itself carries the address, as the next ones may
     except (urllib.error.URLError, http.client.InvalidURL, ValueError) as error:
         reason = getattr(error, "reason", "it is no valid address")
@@ -105,15 +116,69 @@ def open_url(url: str, headers: Mapping[str, str], seconds: float) -> Any:
         raise PassingError(f"the connection was cut: {error or type(error).__name__}") from error
 
 
+def read_url(url: str, headers: Mapping[str, str], max_bytes: int, seconds: float) -> bytes:
+    """Return a small answer from memory.
+
+    Args:
+        url: as for `open_url`.
+        headers: as for `open_url`.
+        max_bytes: the most to accept.
+        seconds: how long to wait for the next byte.
+
+    Raises:
+        RefusedError: the server refuses, for example since there is no such file.
+        DataError: it cannot be had, or is larger.
+    """
+    check_url(url)
+    found = b""
+    try:
+        with open_url(url, headers, seconds) as response:
+            for block in blocks(response):
+                found += block
+                if len(found) > max_bytes:
+                    raise DataError(
+                        f"Expected at most {max_bytes} bytes from {without_secrets(url)}, but got "
+                        "more.",
+                        "See that the address is that of the right file.",
+                    )
+    except PassingError as error:
+        raise DataError(
+            f"{without_secrets(url)} failed: {error}.", "Run the same command again later."
+        ) from error
+    return found
+
+
+def blocks(response: Any) -> Iterator[bytes]:
+    """Yield what the server sends; an error of the network is none of the disk's.
+
+    Raises:
+        PassingError: the connection was cut.
+    """
+    try:
+        while block := response.read(_BLOCK):
+            yield block
+    except (OSError, http.client.HTTPException) as error:
+        raise PassingError(f"the connection was cut: {error or type(error).__name__}") from error
+
+
+def validator(response: Any) -> str:
+    """Return what changes with the bytes: a strong ETag, else the date, else ""."""
+    etag = response.headers.get("ETag", "")
+    weak = etag.startswith("W/")  # of bytes that mean the same but are others
+    found = str((not weak and etag) or response.headers.get("Last-Modified", ""))
+    return found if found.isascii() and found.isprintable() else ""
+
+
 def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
     parts = urlsplit(without_user(url))
     path, query = quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE)
     made = urllib.request.Request(urlunsplit((*parts[:2], path, query, "")))
     for name, value in headers.items():
-        made.add_header(name, value)
+        secret = name == "Authorization"
+        (made.add_unredirected_header if secret else made.add_header)(name, value)
     made.add_header("User-Agent", "kidney-tumor-identification")  # some refuse urllib's own
-    if secret := urlsplit(url).netloc.rpartition("@")[0]:
-        basic = base64.b64encode(unquote(secret).encode()).decode()
+    if user := urlsplit(url).netloc.rpartition("@")[0]:
+        basic = base64.b64encode(unquote(user).encode()).decode()
         made.add_unredirected_header("Authorization", f"Basic {basic}")
     return made
 

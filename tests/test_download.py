@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from kidney import download as module
-from kidney.download import download
+from kidney.download import download, forget
 from kidney.errors import DataError
 from kidney.urls import UnreachableError, open_url, without_secrets
 from tests.web import serving
@@ -294,6 +294,28 @@ def test_a_finished_download_is_not_asked_for_again(path: Path) -> None:
         web.data = OTHER
         assert download(web.url + "?other", path).read_bytes() == OTHER
         assert len(web.asked) == 3
+
+
+def test_a_file_whose_address_changes_is_gone_on_with_under_its_name(path: Path) -> None:
+    with serving(DATA, cuts=[CUT, 0, 0, 0]) as web:
+        refused(web.url + "?signed=1", path, name="s3://bucket/set.zip")
+        assert download(web.url + "?signed=2", path, name="s3://bucket/set.zip").exists()
+        assert web.ranges_asked()[-1] == f"bytes={CUT}-"
+    assert path.read_bytes() == DATA
+
+
+def test_what_was_forgotten_leaves_nothing(path: Path) -> None:
+    with serving(DATA) as web:
+        forget(download(web.url, path))
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_token_goes_to_its_host_only(path: Path) -> None:
+    token = {"Authorization": "Bearer secret"}
+    with serving(DATA) as other, serving(b"", redirects={"/set.zip": other.url}) as web:
+        assert download(web.url, path, headers=token).read_bytes() == DATA
+        assert web.asked[0]["Authorization"] == "Bearer secret"
+        assert "Authorization" not in other.asked[0]
 
 
 def test_a_file_of_the_right_hash_needs_no_server(path: Path) -> None:

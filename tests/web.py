@@ -23,6 +23,7 @@ class Web:
     cuts: list[int] = field(default_factory=list)  # bytes before the connection is cut, per request
     length: int | None = None  # a wrong Content-Length
     how: str = "length"  # how the end is told: length, chunked, close
+    beside: dict[str, bytes] | None = None  # path -> what lies there; None: the file, everywhere
     redirects: dict[str, str] = field(default_factory=dict)  # path -> Location
     pause: float = 0.0  # seconds after each block
     block: int = 1 << 14  # bytes
@@ -35,7 +36,7 @@ class Web:
 
 @contextmanager
 def serving(data: bytes, **settings: Any) -> Iterator[Web]:
-    """Serve `data` at `web.url` and every path beside it."""
+    """Serve `data` at `web.url` and, unless `beside` is given, at every path beside it."""
     web = Web(data, **settings)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(web))
     server.daemon_threads = True
@@ -61,6 +62,9 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
             web.asked.append(dict(self.headers.items()) | {"path": self.path})
             if self.path in web.redirects:
                 self.answer(302, b"", Location=web.redirects[self.path])
+            elif web.beside is not None and self.path != "/set.zip":
+                found = web.beside.get(self.path)
+                self.answer(404 if found is None else 200, found or b"sorry")
             elif web.statuses and (status := web.statuses.pop(0)) != 200:
                 self.answer(status, b"sorry")
             else:

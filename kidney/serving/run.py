@@ -34,7 +34,9 @@ def serve(
         threads: threads that compute one prediction; None: KIDNEY_THREADS, or the cores.
 
     Raises:
-        ArtifactError: the model is missing, foreign or broken, or not the one that is asked for.
+        ArtifactError: the model is missing, foreign or broken, not the one that is asked for, or
+            not signed as KIDNEY_PUBLIC_KEY asks for.
+        DataError: it cannot be fetched from KIDNEY_MODEL_FROM.
         ConfigError: `port`, `workers`, `threads` or a KIDNEY_ variable cannot work.
     """
     _check("--port", port, 0, 65535)
@@ -49,7 +51,7 @@ def serve(
     # The check has a process of its own: a fork of a process in which onnxruntime was loaded
     # aborts when it ends, so the master must never load it.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        process.submit(_check_model, settings.model, settings.model_sha256).result()
+        process.submit(_check_model, settings).result()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     _Server(settings, f"{host}:{port}", workers).run()
 
@@ -93,10 +95,14 @@ class _Server(BaseApplication):  # type: ignore[misc]
         return create_app(self._settings)
 
 
-def _check_model(model: Path, sha256: str | None) -> None:
+def _check_model(settings: Settings) -> None:
+    from kidney.fetch import fetch_model
     from kidney.predictor import check_artifact
 
-    check_artifact(model, sha256)
+    if settings.model_from:
+        fetch_model(settings.model_from, settings.model, sha256=settings.model_sha256)
+    else:
+        check_artifact(settings.model, settings.model_sha256)
 
 
 def _check(option: str, value: int, lowest: int, highest: int) -> None:

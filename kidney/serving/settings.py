@@ -17,6 +17,8 @@ class Settings:
     Attributes:
         model: the kidney.onnx to serve.
         model_sha256: what `sha256sum` has to say of it; None: anything.
+        model_from: where it is fetched from before the server starts, as `kidney.fetch` takes it:
+            `kidney@champion`, s3:// or https://; empty: it is there.
         threads: threads that compute one prediction; None: one for each core.
         max_upload_bytes: size of a whole request.
         max_files: files in one request.
@@ -25,6 +27,7 @@ class Settings:
 
     model: Path = Path("artifacts/kidney.onnx")
     model_sha256: str | None = None
+    model_from: str = ""
     threads: int | None = None
     max_upload_bytes: int = 20 * 1024 * 1024
     max_files: int = 32
@@ -32,8 +35,9 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read KIDNEY_MODEL, KIDNEY_MODEL_SHA256, KIDNEY_THREADS, KIDNEY_MAX_UPLOAD_BYTES, ..._FILES
-    and ..._PIXELS.
+    """Read KIDNEY_MODEL, KIDNEY_MODEL_FROM, KIDNEY_MODEL_SHA256, KIDNEY_THREADS and KIDNEY_MAX_...
+
+    These are KIDNEY_MAX_UPLOAD_BYTES, KIDNEY_MAX_FILES and KIDNEY_MAX_PIXELS.
 
     What is unset or empty keeps its default.
 
@@ -44,6 +48,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         model=Path(environment.get("KIDNEY_MODEL") or defaults.model),
         model_sha256=_sha256(environment, "KIDNEY_MODEL_SHA256"),
+        model_from=environment.get("KIDNEY_MODEL_FROM", ""),
         threads=_count(environment, "KIDNEY_THREADS"),
         max_upload_bytes=_count(environment, "KIDNEY_MAX_UPLOAD_BYTES")
         or defaults.max_upload_bytes,

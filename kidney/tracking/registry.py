@@ -1,31 +1,38 @@
 """The registry: versions of the artifact with the evaluation they are judged by, and the champion.
 
 A version is the folder `model` of a run of its own: the exact bytes of kidney.onnx as an MLflow
-model, which `models:/NAME@champion` serves, and its evaluation beside it. Two aliases say which
-versions count, `champion` and, for the way back, `previous`.
+model, which `models:/NAME@champion` serves, and beside it its card, its quantised sibling, their
+signatures and its evaluation. Two aliases say which versions count, `champion` and, for the way
+back, `previous`.
 """
 
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-import mlflow.onnx
-import onnx
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from kidney.errors import ArtifactError
+from kidney.files import sha256
 from kidney.tracking.runs import Tracking, end_run, start_run
+from kidney.tracking.version_folder import (
+    EVALUATION,
+    copy_signatures,
+    quantised_beside,
+    write_version,
+)
+from kidney.versions import FILES, Reference, Source, file_of
 
 CHAMPION = "champion"
 PREVIOUS = "previous"
 WITHDRAWN = "withdrawn"
 _MODEL = "model"
-_EVALUATION = "evaluation"
 _NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model; no such alias
 
 
@@ -54,15 +61,22 @@ def register(
     """Make the artifact a version of the model `name`, without an alias.
 
     What was registered with the same tags before is that version, so a promotion that was cut off
-    starts again without leaving a second one.
+    starts again without leaving a second one; a signature that was made since is added to it.
 
     Args:
         tracking: the store.
         name: of the registered model; it is made where there is none.
-        artifact: kidney.onnx.
+        artifact: kidney.onnx. Where there are, kidney.int8.onnx and the signatures kidney.onnx.sig
+            and kidney.int8.onnx.sig beside it come along.
         evaluation: the files that it is judged by.
         tags: what identifies artifact and evaluation, `sha256` among them.
+
+    Raises:
+        ArtifactError: the store refuses, or the quantised file is that of another model.
     """
+    quantised = quantised_beside(artifact)
+    if quantised:
+        tags = {**tags, FILES["int8"].sha256_tag: sha256(quantised)}
     client = tracking.client()
     try:
         client.create_registered_model(name)
@@ -74,11 +88,16 @@ def register(
             ) from error
     for known in client.search_model_versions(f"tags.sha256 = '{tags['sha256']}'"):
         if known.name == name and tags.items() <= known.tags.items():
-            return _version(known)
+            version = _version(known)
+            with tempfile.TemporaryDirectory() as temporary:
+                if copy_signatures(Path(temporary), artifact, quantised):
+                    client.log_artifacts(version.run_id, temporary, _MODEL)
+            return version
     run_id = start_run(tracking, f"{name}-{tags['sha256'][:10]}", {**tags, "kind": "version"})
     try:
         with tempfile.TemporaryDirectory() as temporary:
-            folder = _model_folder(Path(temporary) / _MODEL, artifact, evaluation)
+            folder = Path(temporary, _MODEL)
+            write_version(folder, artifact, quantised, evaluation)
             client.log_artifacts(run_id, str(folder), _MODEL)
     except BaseException:
         end_run(tracking, run_id, "FAILED")
@@ -89,19 +108,49 @@ def register(
     return _version(client.create_model_version(name, source, run_id, dict(tags)))
 
 
-def _model_folder(folder: Path, artifact: Path, evaluation: Iterable[Path]) -> Path:
-    mlflow.onnx.save_model(
-        onnx.load(artifact),
-        folder,
-        # Named, since MLflow would load the model in another process to find them out.
-        pip_requirements=mlflow.onnx.get_default_pip_requirements(),
-        save_as_external_data=False,
+def find_source(uri: str, reference: Reference, precision: str = "fp32") -> Source:
+    """Look up where a file of a version lies, in a store that MLflow itself reads.
+
+    Args:
+        uri: of the store, for example sqlite:///mlflow.db.
+        reference: the version.
+        precision: fp32 or int8.
+
+    Raises:
+        ArtifactError: there is no such version or file.
+    """
+    _see_that_there_is(uri)
+    client = Tracking(uri, "").client()
+    try:
+        found = (
+            client.get_model_version(reference.name, reference.number)
+            if reference.number
+            else client.get_model_version_by_alias(reference.name, reference.which)
+        )
+    except MlflowException as error:
+        raise ArtifactError(
+            f"Expected to find {reference} in {uri}, but: {error}.",
+            "Name another store with --tracking or MLFLOW_TRACKING_URI; scripts/promote.py makes "
+            "a champion.",
+        ) from error
+    file = file_of(reference, found.tags, precision)
+    folder = client.get_model_version_download_uri(found.name, found.version)
+    if folder.startswith("file:"):
+        folder = url2pathname(urlsplit(folder).path)
+    return Source(
+        f"{folder}/{file.path}", f"{folder}/{file.signature}", found.tags.get(file.sha256_tag), {}
     )
-    shutil.copyfile(artifact, folder / "model.onnx")  # to the byte: its hash is a tag
-    (folder / _EVALUATION).mkdir()
-    for file in evaluation:
-        shutil.copy(file, folder / _EVALUATION)
-    return folder
+
+
+def _see_that_there_is(uri: str) -> None:
+    """Refuse a local store that does not exist: to ask MLflow for it would make an empty one."""
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not file.is_file():
+        raise ArtifactError(
+            f"Expected an MLflow store at {file}, but there is no such file.",
+            "Give the address of an MLflow server or another store: --tracking or "
+            "MLFLOW_TRACKING_URI.",
+        )
 
 
 def champion(tracking: Tracking, name: str) -> Version | None:
@@ -117,7 +166,7 @@ def download_evaluation(tracking: Tracking, version: Version, folder: Path) -> P
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        path = f"{_MODEL}/{_EVALUATION}"
+        path = f"{_MODEL}/{EVALUATION}"
         return Path(tracking.client().download_artifacts(version.run_id, path, str(folder)))
     except (MlflowException, OSError) as error:
         raise ArtifactError(

@@ -18,7 +18,9 @@ from kidney.files import sha256
 from kidney.seal import check_seal
 from kidney.serving.app import create_app
 from kidney.serving.settings import from_environment
+from tests.keys import make_key
 from tests.pictures import encode, gradient
+from tests.web import serving
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
@@ -26,6 +28,7 @@ SECONDS = 60
 
 def serve(*arguments: object, **settings: str) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
+    environment |= settings
     return subprocess.Popen(
         [sys.executable, "serve.py", "--port", "0", *map(str, arguments)],
         cwd=ROOT,
@@ -125,6 +128,33 @@ def test_the_model_asked_for_is_served(model):
 def test_a_hash_that_is_none_is_refused(text):
     with pytest.raises(ConfigError, match="KIDNEY_MODEL_SHA256 to be 64 hexadecimal digits"):
         from_environment({"KIDNEY_MODEL_SHA256": text})
+
+
+def test_it_fetches_the_model_that_it_is_told_to(model, tmp_path):
+    here = tmp_path / "fetched" / "kidney.onnx"
+    with serving(model.read_bytes(), beside={}) as web:
+        process = serve("--model", here, KIDNEY_MODEL_FROM=web.url)
+        assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
+        process.send_signal(signal.SIGTERM)
+        out, message = process.communicate(timeout=SECONDS)
+    assert (process.returncode, out[:11]) == (0, "Serving on "), message
+    assert here.read_bytes() == model.read_bytes()
+
+
+def test_it_does_not_start_on_a_model_that_the_key_does_not_vouch_for(model, tmp_path):
+    key = make_key(tmp_path / "key.pem")
+    with serving(model.read_bytes(), beside={}) as web:
+        process = serve(
+            "--model",
+            tmp_path / "fetched.onnx",
+            KIDNEY_MODEL_FROM=web.url,
+            KIDNEY_PUBLIC_KEY=str(key),
+        )
+        _, stderr = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert "Expected a signature" in stderr
+    assert "Traceback" not in stderr
+    assert not (tmp_path / "fetched.onnx").exists()
 
 
 @pytest.mark.parametrize("option", ["--workers", "--threads"])

@@ -1,12 +1,16 @@
+import dataclasses
 import hashlib
+import json
 from itertools import count
 from pathlib import Path
 
+import mlflow.onnx
 import mlflow.pyfunc
 import numpy as np
 import pytest
+from mlflow.exceptions import MlflowException
 
-from kidney.errors import ArtifactError
+from kidney.errors import ArtifactError, KidneyError
 from kidney.files import sha256
 from kidney.tracking.registry import (
     WITHDRAWN,
@@ -14,13 +18,15 @@ from kidney.tracking.registry import (
     champion,
     crown,
     download_evaluation,
+    find_source,
     record,
     register,
     roll_back,
     withdrawn,
 )
 from kidney.tracking.runs import Tracking
-from tests.tiny_model import write_tiny_model
+from kidney.versions import Reference
+from tests.tiny_model import CARD, write_tiny_model
 
 _numbers = count()
 
@@ -66,14 +72,95 @@ def test_a_version_holds_the_bytes_of_the_artifact_and_what_it_is_judged_by(
 
 
 def test_mlflow_serves_a_version_as_its_own_model(
-    tracking: Tracking, name: str, artifact: Path, tmp_path: Path
+    tracking: Tracking, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    artifact = write_tiny_model(tmp_path / "kidney.onnx", ood_score=True)
+    crown(tracking, name, add(tracking, name, artifact), instead_of=None)
+    model_uri = f"models:/{name}@champion"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+    assert mlflow.onnx.load_model(model_uri).graph.name == "tiny"
+    model = mlflow.pyfunc.load_model(model_uri)
+    batch = np.zeros((2, 1, 16, 20), dtype=np.uint8)
+    for slices in (batch, {"slices": batch}):
+        answer = model.predict(slices)
+        assert answer["probabilities"].argmax(axis=1).tolist() == [0, 0]  # black is normal
+    with pytest.raises(MlflowException, match="Failed to enforce schema"):
+        model.predict(batch.astype(np.float32))
+
+
+def test_a_version_says_what_goes_in_and_out_and_carries_its_card(
+    tracking: Tracking, name: str, tmp_path: Path
+):
+    artifact = write_tiny_model(tmp_path / "kidney.onnx", ood_score=True)
     version = add(tracking, name, artifact)
-    folder = tracking.client().download_artifacts(version.run_id, "model", str(tmp_path))
-    answer = mlflow.pyfunc.load_model(folder).predict(
-        {"slices": np.zeros((2, 1, 16, 16), dtype=np.uint8)}
-    )
-    assert answer["probabilities"].argmax(axis=1).tolist() == [0, 0]  # black is normal
+    folder = Path(tracking.client().download_artifacts(version.run_id, "model", str(tmp_path)))
+    signature = mlflow.models.get_model_info(str(folder)).signature
+    tensors = [
+        (tensor.name, tensor.type.name, tensor.shape)
+        for tensor in (*signature.inputs.inputs, *signature.outputs.inputs)
+    ]
+    assert tensors == [
+        ("slices", "uint8", (-1, 1, -1, -1)),
+        ("probabilities", "float32", (-1, 4)),
+        ("logits", "float32", (-1, 4)),
+        ("evidence", "float32", (-1, 4, 8, 8)),
+        ("ood_score", "float32", (-1,)),
+    ]
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["run"], card["classes"]) == (CARD.run, list(CARD.classes))
+    assert not (folder / "int8").exists()
+
+
+def test_the_quantised_file_comes_along(tracking: Tracking, name: str, artifact: Path):
+    quantised = write_tiny_model(artifact.with_name("kidney.int8.onnx"), ood_score=True)
+    version = add(tracking, name, artifact)
+    assert version.tags["int8_sha256"] == sha256(quantised)
+    for precision, file in (("fp32", artifact), ("int8", quantised)):
+        source = find_source(tracking.uri, Reference(name, "1"), precision)
+        assert Path(source.address).read_bytes() == file.read_bytes()
+        assert source.sha256 == sha256(file)
+    assert add(tracking, name, artifact).number == version.number
+
+
+def test_a_quantised_file_of_another_model_is_refused(
+    tracking: Tracking, name: str, artifact: Path
+):
+    card = dataclasses.replace(CARD, run="another-run")
+    write_tiny_model(artifact.with_name("kidney.int8.onnx"), card=card)
+    with pytest.raises(ArtifactError, match="it is of run another-run") as refused:
+        add(tracking, name, artifact)
+    assert "remove it" in refused.value.remedy
+
+
+def test_a_signature_comes_along_even_if_it_was_made_later(
+    tracking: Tracking, name: str, artifact: Path
+):
+    write_tiny_model(artifact.with_name("kidney.int8.onnx"))
+    for text in ("first", "second"):
+        artifact.with_name("kidney.int8.onnx.sig").write_text(text)
+        assert add(tracking, name, artifact).number == 1
+        source = find_source(tracking.uri, Reference(name, "1"), "int8")
+        assert Path(source.signature).read_text() == text
+        unsigned = find_source(tracking.uri, Reference(name, "1"))
+        assert not Path(unsigned.signature).exists()
+
+
+@pytest.mark.parametrize(
+    ("which", "precision"), [("champion", "fp32"), ("7", "fp32"), ("1", "int8"), ("1", "int4")]
+)
+def test_a_version_or_file_that_is_not_there_is_told(
+    tracking: Tracking, name: str, artifact: Path, which: str, precision: str
+):
+    add(tracking, name, artifact)
+    with pytest.raises(KidneyError) as refused:
+        find_source(tracking.uri, Reference(name, which), precision)
+    assert (precision if precision == "int4" else f"{name}@{which}") in refused.value.problem
+
+
+def test_a_store_that_is_not_there_is_told_and_not_made(tmp_path: Path):
+    with pytest.raises(ArtifactError, match="Expected an MLflow store"):
+        find_source(f"sqlite:///{tmp_path}/new/mlflow.db", Reference("kidney", "champion"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_was_registered_before_is_not_registered_twice(
