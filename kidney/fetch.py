@@ -33,7 +33,7 @@ def fetch_model(
     out: Path,
     *,
     tracking: str | None = None,
-    precision: str = "fp32",
+    precision: str = "float32",
     sha256: str | None = None,
     public_key: Path | None = None,
     signature: Path | None = None,
@@ -52,7 +52,7 @@ def fetch_model(
             an http(s) address, or a path; or a Source that was found before.
         out: where the file goes; another file there stays until every check has passed.
         tracking: http(s) address of the MLflow server; None: MLFLOW_TRACKING_URI.
-        precision: which file of a registered version, fp32 or int8.
+        precision: which file of a registered version, float32 or int8.
         sha256: what the file must have.
         public_key: a PEM file; the signature must verify by it. None: KIDNEY_PUBLIC_KEY, and where
             that is unset, signatures are not looked at.
@@ -125,7 +125,7 @@ def _locate(reference: str, tracking: str | None, precision: str) -> Source:
             f"{server!r}.",
             "Give --tracking or set MLFLOW_TRACKING_URI; scripts/fetch_model.py reads sqlite, too.",
         )
-    if precision != "fp32":
+    if precision != "float32":
         raise ConfigError(
             f"Expected the version of a registered model to take {precision} of, but got "
             f"{without_secrets(reference)}.",

@@ -35,7 +35,7 @@ class VersionFile:
 
 
 FILES = {
-    "fp32": VersionFile("model.onnx", "kidney.onnx.sig", "sha256"),  # MLflow gives it this name
+    "float32": VersionFile("model.onnx", "kidney.onnx.sig", "sha256"),  # MLflow gives it this name
     "int8": VersionFile("int8/kidney.int8.onnx", "int8/kidney.int8.onnx.sig", "int8_sha256"),
 }
 
@@ -85,7 +85,7 @@ def read_reference(text: str) -> Reference | None:
 
 
 def file_of(reference: Reference, tags: Mapping[str, str], precision: str) -> VersionFile:
-    """Return which file of a version has this precision, fp32 or int8.
+    """Return which file of a version has this precision, float32 or int8.
 
     Raises:
         ConfigError: there is no such precision.
@@ -96,15 +96,15 @@ def file_of(reference: Reference, tags: Mapping[str, str], precision: str) -> Ve
             f"Expected a precision of {' or '.join(FILES)}, but got {precision!r}.",
             "Correct --precision.",
         )
-    if precision != "fp32" and FILES[precision].sha256_tag not in tags:
+    if precision != "float32" and FILES[precision].sha256_tag not in tags:
         raise ArtifactError(
             f"Expected {reference} to hold {FILES[precision].path}, but it does not.",
-            "Take it in fp32, or register a version whose export kept the quantised file.",
+            "Take it in float32, or register a version whose export kept the quantised file.",
         )
     return FILES[precision]
 
 
-def find_version(server: str, reference: Reference, precision: str = "fp32") -> Source:
+def find_version(server: str, reference: Reference, precision: str = "float32") -> Source:
     """Ask an MLflow server where a file of a version lies.
 
     Who asks is told by `USER:PASSWORD@` in the address, else MLFLOW_TRACKING_USERNAME and
@@ -114,7 +114,7 @@ def find_version(server: str, reference: Reference, precision: str = "fp32") -> 
     Args:
         server: http(s) address of the server.
         reference: the version.
-        precision: fp32 or int8.
+        precision: float32 or int8.
 
     Raises:
         ArtifactError: the server has no such version or file.

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("reference", help="kidney@ALIAS, kidney@3, s3://BUCKET/KEY, URL or file")
     parser.add_argument("--out", type=Path, default=Path("kidney.onnx"), help="where it goes")
     parser.add_argument("--tracking", default=uri, help="MLflow; default: MLFLOW_TRACKING_URI")
-    parser.add_argument("--precision", choices=FILES, default="fp32", help="of a version")
+    parser.add_argument("--precision", choices=FILES, default="float32", help="of a version")
     parser.add_argument("--sha256", help="what the file must have")
     parser.add_argument("--public-key", type=Path, help="PEM; default: KIDNEY_PUBLIC_KEY")
     parser.add_argument("--signature", type=Path, help="default: the .sig beside the source")

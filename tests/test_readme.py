@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from kidney.export.onnx import write_onnx
+from kidney.export.onnx import to_onnx, write_onnx
 from kidney.imaging.pictures import decode_picture
 from kidney.predictor import Predictor
 from kidney.serving.app import create_app
@@ -59,7 +59,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         classifier.head.weight.mul_(20)
     card = dataclasses.replace(CARD, bias=tuple(classifier.head.bias.tolist()))
-    write_onnx(classifier, card, path)
+    write_onnx(to_onnx(classifier), card, path)
     return path
 
 

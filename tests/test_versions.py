@@ -21,7 +21,7 @@ from kidney.tracking.registry import crown, register
 from kidney.tracking.runs import Tracking
 from kidney.versions import Reference, find_version, read_reference
 from tests.keys import make_key, sign
-from tests.tiny_model import CARD, write_tiny_model
+from tests.tiny_model import CARD, write_int8_beside, write_tiny_model
 from tests.web import serving
 
 ROOT = Path(__file__).parents[1]
@@ -75,10 +75,10 @@ def published(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder whose kidney.onnx, in both precisions and signed, is champion of the server."""
     folder = tmp_path_factory.mktemp("published")
     public = make_key(folder / "key.pem")
-    for name, ood_score in (("kidney.onnx", False), ("kidney.int8.onnx", True)):
-        file = write_tiny_model(folder / name, ood_score=ood_score)
-        file.with_name(f"{name}.sig").write_bytes(sign(file, public.with_suffix(".pem")))
-    tracking, artifact = Tracking(server, "kidney"), folder / "kidney.onnx"
+    artifact = write_tiny_model(folder / "kidney.onnx")
+    for file in (artifact, write_int8_beside(artifact)):
+        file.with_name(f"{file.name}.sig").write_bytes(sign(file, public.with_suffix(".pem")))
+    tracking = Tracking(server, "kidney")
     version = register(tracking, "kidney", artifact, [], {"sha256": sha256(artifact)})
     crown(tracking, "kidney", version, instead_of=None)
     return folder
@@ -98,14 +98,14 @@ def test_a_version_comes_under_each_of_its_names(
     assert [file.name for file in tmp_path.iterdir()] == ["kidney.onnx"]
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_each_precision_comes_with_its_own_signature(
     server: str, published: Path, tmp_path: Path, precision: str
 ):
     out = tmp_path / "kidney.onnx"
     key = published / "key.pub"
     fetch_model("kidney@champion", out, tracking=server, precision=precision, public_key=key)
-    name = {"fp32": "kidney.onnx", "int8": "kidney.int8.onnx"}[precision]
+    name = {"float32": "kidney.onnx", "int8": "kidney.int8.onnx"}[precision]
     assert out.read_bytes() == (published / name).read_bytes()
     other = make_key(tmp_path / "other.pem")
     with pytest.raises(ArtifactError, match="does not verify"):

@@ -3,6 +3,7 @@
 Evidence grows with brightness: a black slice is normal, a white one tumor, a mid-grey one unsure.
 """
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from kidney.card import ModelCard, to_metadata
 from kidney.contract import INPUT_CONTRACT, window_contract
 from kidney.decision import Rules
+from kidney.files import sha256
 from kidney.names import class_name
 from kidney.seal import seal
 
@@ -60,6 +62,12 @@ def write_tiny_model(path: Path, *, card: ModelCard | None = CARD, ood_score: bo
         return path
     onnx.checker.check_model(model, full_check=True)
     return save_sealed(model, path, card)
+
+
+def write_int8_beside(artifact: Path) -> Path:
+    """Write a file that says it is the artifact in int8; return its path."""
+    card = dataclasses.replace(CARD, precision="int8", made_from=sha256(artifact))
+    return write_tiny_model(artifact.with_name("kidney.int8.onnx"), card=card)
 
 
 def save_sealed(model: onnx.ModelProto, path: Path, card: ModelCard = CARD) -> Path:

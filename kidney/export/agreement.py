@@ -17,13 +17,15 @@ class Agreement(NamedTuple):
     """Two files on the same slices.
 
     Attributes:
-        auroc_lost: macro AUROC of the first less that of the second; below 0 where that is better.
+        auroc: macro AUROC of the second.
+        auroc_lost: that of the first less that; below 0 where the second is better.
         peaks_kept: share of slices on which the evidence for the class that the first file finds
             most probable has its peak in the same cell or one beside it.
         same_class: share of slices with the same most probable class.
         largest_change: largest difference of a probability.
     """
 
+    auroc: float
     auroc_lost: float
     peaks_kept: float
     same_class: float
@@ -59,6 +61,7 @@ def agreement(
     ours, theirs = (_probabilities(answers) for answers in (original, converted))
     before, after = (figures(labels, said, classes)["macro_auroc"] for said in (ours, theirs))
     return Agreement(
+        auroc=after,
         auroc_lost=before - after,
         peaks_kept=peaks_kept(original, converted),
         same_class=float((ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()),

@@ -15,10 +15,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnxruntime.transformers.float16 import (  # type: ignore[import-untyped]
-    convert_float_to_float16,
-)
-from onnxruntime.transformers.onnx_model import OnnxModel  # type: ignore[import-untyped]
 
 from kidney.artifact import read_artifact
 from kidney.card import ModelCard
@@ -144,18 +140,31 @@ def _ways(
     precision: str, model: onnx.ModelProto, training: Slices
 ) -> Iterator[tuple[str, Callable[[], onnx.ModelProto]]]:
     if precision == "float16":
-        yield "half", partial(_halve, model)
+        yield "weights in float16", partial(_halve, model)
         return
     for recipe in recipes(model):
         yield recipe.name, partial(quantize, model, recipe, training)
 
 
 def _halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Bring the backbone to float16; see `quantize` for why only that."""
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    outside = [node.name for node in model.graph.node if not node.name.startswith(BACKBONE)]
-    halved = OnnxModel(convert_float_to_float16(copy, keep_io_types=True, node_block_list=outside))
-    halved.topological_sort()  # casts were put behind the nodes that read them
-    result: onnx.ModelProto = halved.model
-    return result
+    """Keep the weights of the backbone in float16; a runtime brings them back as it opens the file.
+
+    The sums stay in float32: processors do not add in float16, and the evidence would suffer.
+    """
+    halved = onnx.ModelProto()
+    halved.CopyFrom(model)
+    graph = halved.graph
+    read = {
+        name for node in graph.node if node.name.startswith(BACKBONE) for name in node.input if name
+    }
+    casts = []
+    for value in graph.initializer:
+        if value.name not in read or value.data_type != onnx.TensorProto.FLOAT:
+            continue
+        weights, name = onnx.numpy_helper.to_array(value), value.name
+        value.CopyFrom(onnx.numpy_helper.from_array(weights.astype(np.float16), f"{name}_half"))
+        casts.append(onnx.helper.make_node("Cast", [value.name], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return halved

@@ -108,13 +108,13 @@ def register(
     return _version(client.create_model_version(name, source, run_id, dict(tags)))
 
 
-def find_source(uri: str, reference: Reference, precision: str = "fp32") -> Source:
+def find_source(uri: str, reference: Reference, precision: str = "float32") -> Source:
     """Look up where a file of a version lies, in a store that MLflow itself reads.
 
     Args:
         uri: of the store, for example sqlite:///mlflow.db.
         reference: the version.
-        precision: fp32 or int8.
+        precision: float32 or int8.
 
     Raises:
         ArtifactError: there is no such version or file.

@@ -1,5 +1,6 @@
 """The files of a version, as MLflow keeps them: a model of its own, and what belongs to it."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterable
@@ -11,8 +12,9 @@ import onnx
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from kidney.card import METADATA_KEY, from_metadata
+from kidney.artifact import read_artifact
 from kidney.errors import ArtifactError
+from kidney.files import sha256
 from kidney.versions import FILES
 
 EVALUATION = "evaluation"
@@ -38,8 +40,8 @@ def write_version(
         pip_requirements=mlflow.onnx.get_default_pip_requirements(),
         save_as_external_data=False,
     )
-    shutil.copyfile(artifact, folder / FILES["fp32"].path)  # to the byte: its hash is a tag
-    card = json.loads(_metadata(artifact)[METADATA_KEY])
+    shutil.copyfile(artifact, folder / FILES["float32"].path)  # to the byte: its hash is a tag
+    card = dataclasses.asdict(read_artifact(artifact)[1])
     (folder / "card.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
     if quantised:
         (folder / FILES["int8"].path).parent.mkdir()
@@ -64,12 +66,6 @@ def _signature(graph: onnx.GraphProto) -> ModelSignature:
     )
 
 
-def _metadata(file: Path) -> dict[str, str]:
-    found = {entry.key: entry.value for entry in onnx.load(file).metadata_props}
-    from_metadata(found)  # refuses what has no card
-    return found
-
-
 def quantised_beside(artifact: Path) -> Path | None:
     """Return the quantised file beside the artifact; None where there is none.
 
@@ -79,11 +75,11 @@ def quantised_beside(artifact: Path) -> Path | None:
     file = artifact.with_suffix(".int8.onnx")
     if not file.is_file():
         return None
-    whole, small = from_metadata(_metadata(artifact)), from_metadata(_metadata(file))
-    if (whole.run, whole.code, whole.classes) != (small.run, small.code, small.classes):
+    made_from, whole = read_artifact(file)[1].made_from, sha256(artifact)
+    if made_from != whole:
         raise ArtifactError(
-            f"Expected {file} to be the quantised {artifact.name}, but it is of run {small.run} "
-            f"at {small.code}, not of run {whole.run} at {whole.code}.",
+            f"Expected {file} to be made from {artifact.name} of SHA-256 {whole}, but its card "
+            f"says {made_from}.",
             "Export again, or remove it: it would be taken for a part of this version.",
         )
     return file
@@ -92,7 +88,7 @@ def quantised_beside(artifact: Path) -> Path | None:
 def copy_signatures(folder: Path, artifact: Path, quantised: Path | None) -> bool:
     """Copy the signatures beside the files to where they lie in a version; False: none is there."""
     copied = False
-    for file, there in ((artifact, FILES["fp32"]), (quantised, FILES["int8"])):
+    for file, there in ((artifact, FILES["float32"]), (quantised, FILES["int8"])):
         signature = file and file.with_name(f"{file.name}.sig")
         if signature and signature.is_file():
             (folder / there.signature).parent.mkdir(exist_ok=True)

@@ -23,7 +23,8 @@ from kidney.data.phantom.files import CLASS_FOLDERS, write_class_folders
 from kidney.data.readers.class_folders import read
 from kidney.imaging.appearance import thumbnail
 from kidney.imaging.pictures import decode_picture
-from kidney.models.classifier import KidneyClassifier, resize
+from kidney.models.classifier import KidneyClassifier
+from kidney.models.prepare import prepare
 from kidney.training.stages import split_stage, validate_stage
 
 CONF = str(Path(__file__).parents[2] / "conf")
@@ -104,21 +105,24 @@ def _loading_against_training(workspace: Path) -> Row:
         split="by_scan",
         fold=0,
         validation_fold=None,
-        resize=partial(resize, size=IMAGE_SIZE),
+        prepare=partial(prepare, size=IMAGE_SIZE),
         batch_size=16,
         workers=2,
         seed=0,
+        per_scan=6,
     )
     data.setup()
     loader = data.train_dataloader()
     batches = len(loader)
     loading = seconds(lambda: [None for _ in loader], repeats=2) / batches
-    classifier = KidneyClassifier("tf_efficientnet_lite0", "none", IMAGE_SIZE, 4).train()
-    slices = torch.zeros(16, 1, IMAGE_SIZE, IMAGE_SIZE)
+    classifier = KidneyClassifier(
+        "tf_efficientnet_lite0", "none", IMAGE_SIZE, [-1], 0.0, len(CLASS_FOLDERS)
+    ).train()
+    images = torch.zeros(16, 1, IMAGE_SIZE, IMAGE_SIZE)
 
     def step() -> None:
         classifier.zero_grad()
-        classifier(slices).logits.square().mean().backward()
+        classifier.logits(classifier.described(images)).square().mean().backward()
 
     training = seconds(step, repeats=5)
     return Row("an epoch over the slice cache", "its training steps, lite0", training / loading)

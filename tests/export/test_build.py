@@ -11,7 +11,7 @@ import torch
 from kidney.card import METADATA_KEY
 from kidney.errors import ArtifactError
 from kidney.export.build import build_artifact
-from kidney.export.verify import verify
+from kidney.export.verify import LIMITS, verify
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
 from kidney.predictor import Predictor
@@ -30,6 +30,7 @@ SLICES = [
     random_slices(1, height, width)[0, 0].numpy()
     for height, width in ((IMAGE_SIZE, IMAGE_SIZE), (50, 70), (130, 90))
 ]
+LABELS = np.array([0, 1, 2])
 FIGURES = {"macro_auroc": {"value": 0.7, "low": 0.6, "high": 0.8}}
 
 
@@ -61,7 +62,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     checkpoint = write_trained(folder)
     path = folder / "artifacts" / "kidney.onnx"
     evaluation = write_evaluation(checkpoint, folder / "metrics.json")
-    build_artifact(checkpoint, evaluation, SLICES, path)
+    build_artifact(checkpoint, evaluation, SLICES, LABELS, path)
     return checkpoint, path
 
 
@@ -102,7 +103,7 @@ def refused(checkpoint: Path, evaluation: Path, folder: Path) -> str:
     path.parent.mkdir()
     path.write_bytes(b"the artifact of yesterday")
     with pytest.raises(ArtifactError) as error:
-        build_artifact(checkpoint, evaluation, SLICES, path)
+        build_artifact(checkpoint, evaluation, SLICES, LABELS, path)
     assert [file.name for file in path.parent.iterdir()] == ["kidney.onnx"]
     assert path.read_bytes() == b"the artifact of yesterday"
     return str(error.value)
@@ -138,9 +139,14 @@ def test_an_evaluation_that_cannot_be_read_is_said(tmp_path: Path, content: str)
 
 def test_a_true_file_is_verified(exported: tuple[Path, Path]):
     checkpoint, path = exported
-    gaps = verify(load_checkpoint(checkpoint)[0], path, SLICES)
-    assert 0 <= gaps["probabilities"] < 1e-5
-    assert 0 <= gaps["decomposition"] < 1e-4
+    found = verify(load_checkpoint(checkpoint)[0], path, SLICES, LABELS)
+    assert found["largest"].keys() == LIMITS.keys()
+    assert 0 <= found["largest"]["probabilities"] < 1e-5
+    assert 0 <= found["largest"]["decomposition"] < 1e-4
+    assert found["slices"] == 3
+    assert found["batches"] == [1, 3, 5]
+    assert len(found["sizes"]) >= 4  # as they are, and of the batches
+    assert 0 <= found["macro_auroc"] <= 1
 
 
 @pytest.mark.parametrize("change", [1.02, float("nan"), float("inf")], ids=str)
@@ -150,7 +156,7 @@ def test_a_file_that_disagrees_with_torch_is_refused(exported: tuple[Path, Path]
     with torch.no_grad():
         other.head.weight[2] *= change
     with pytest.raises(ArtifactError, match="agree with torch"):
-        verify(other, path, SLICES)
+        verify(other, path, SLICES, LABELS)
 
 
 def test_a_card_with_another_bias_breaks_the_decomposition_and_is_refused(
@@ -167,10 +173,10 @@ def test_a_card_with_another_bias_breaks_the_decomposition_and_is_refused(
     onnx.save(model, tmp_path / "kidney.onnx")
     seal(tmp_path / "kidney.onnx")
     with pytest.raises(ArtifactError, match="decomposition"):
-        verify(load_checkpoint(checkpoint)[0], tmp_path / "kidney.onnx", SLICES)
+        verify(load_checkpoint(checkpoint)[0], tmp_path / "kidney.onnx", SLICES, LABELS)
 
 
 def test_a_file_that_was_compared_with_nothing_is_not_verified(exported: tuple[Path, Path]):
     checkpoint, path = exported
     with pytest.raises(ArtifactError):
-        verify(load_checkpoint(checkpoint)[0], path, [])
+        verify(load_checkpoint(checkpoint)[0], path, [], np.array([]))

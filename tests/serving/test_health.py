@@ -41,12 +41,15 @@ def test_the_environment_sets_the_limits(model):
     environment = {
         "KIDNEY_MODEL": str(model),
         "KIDNEY_MODEL_FROM": "kidney@champion",
+        "KIDNEY_MODEL_SHA256": "a" * 64,
         "KIDNEY_THREADS": "3",
         "KIDNEY_MAX_UPLOAD_BYTES": "1000",
         "KIDNEY_MAX_FILES": "2",
         "KIDNEY_MAX_PIXELS": "",
     }
-    expected = Settings(model, "kidney@champion", threads=3, max_upload_bytes=1000, max_files=2)
+    expected = Settings(
+        model, "a" * 64, "kidney@champion", threads=3, max_upload_bytes=1000, max_files=2
+    )
     assert from_environment(environment) == expected
     assert from_environment({}) == Settings()
 

@@ -1,4 +1,3 @@
-import dataclasses
 import hashlib
 import json
 from itertools import count
@@ -26,7 +25,7 @@ from kidney.tracking.registry import (
 )
 from kidney.tracking.runs import Tracking
 from kidney.versions import Reference
-from tests.tiny_model import CARD, write_tiny_model
+from tests.tiny_model import CARD, write_int8_beside, write_tiny_model
 
 _numbers = count()
 
@@ -112,10 +111,10 @@ def test_a_version_says_what_goes_in_and_out_and_carries_its_card(
 
 
 def test_the_quantised_file_comes_along(tracking: Tracking, name: str, artifact: Path):
-    quantised = write_tiny_model(artifact.with_name("kidney.int8.onnx"), ood_score=True)
+    quantised = write_int8_beside(artifact)
     version = add(tracking, name, artifact)
     assert version.tags["int8_sha256"] == sha256(quantised)
-    for precision, file in (("fp32", artifact), ("int8", quantised)):
+    for precision, file in (("float32", artifact), ("int8", quantised)):
         source = find_source(tracking.uri, Reference(name, "1"), precision)
         assert Path(source.address).read_bytes() == file.read_bytes()
         assert source.sha256 == sha256(file)
@@ -125,9 +124,9 @@ def test_the_quantised_file_comes_along(tracking: Tracking, name: str, artifact:
 def test_a_quantised_file_of_another_model_is_refused(
     tracking: Tracking, name: str, artifact: Path
 ):
-    card = dataclasses.replace(CARD, run="another-run")
-    write_tiny_model(artifact.with_name("kidney.int8.onnx"), card=card)
-    with pytest.raises(ArtifactError, match="it is of run another-run") as refused:
+    other = write_tiny_model(artifact.with_name("other.onnx"), ood_score=True)
+    write_int8_beside(other)
+    with pytest.raises(ArtifactError, match=f"made from kidney.onnx.*{sha256(other)}") as refused:
         add(tracking, name, artifact)
     assert "remove it" in refused.value.remedy
 
@@ -135,7 +134,7 @@ def test_a_quantised_file_of_another_model_is_refused(
 def test_a_signature_comes_along_even_if_it_was_made_later(
     tracking: Tracking, name: str, artifact: Path
 ):
-    write_tiny_model(artifact.with_name("kidney.int8.onnx"))
+    write_int8_beside(artifact)
     for text in ("first", "second"):
         artifact.with_name("kidney.int8.onnx.sig").write_text(text)
         assert add(tracking, name, artifact).number == 1
@@ -146,7 +145,8 @@ def test_a_signature_comes_along_even_if_it_was_made_later(
 
 
 @pytest.mark.parametrize(
-    ("which", "precision"), [("champion", "fp32"), ("7", "fp32"), ("1", "int8"), ("1", "int4")]
+    ("which", "precision"),
+    [("champion", "float32"), ("7", "float32"), ("1", "int8"), ("1", "int4")],
 )
 def test_a_version_or_file_that_is_not_there_is_told(
     tracking: Tracking, name: str, artifact: Path, which: str, precision: str
