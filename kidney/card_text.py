@@ -159,7 +159,9 @@ def _measured(card: ModelCard) -> _Lines:
     if not (card.verification or card.benchmark):
         yield "", "Nothing."
     if card.verification:
-        yield "differs from torch by", _plain(card.verification)
+        yield "held to", "torch" if card.made_from is None else "the file it was made from"
+    for name, said in card.verification.items():
+        yield name.replace("_", " "), _plain(said)
     for name, said in card.benchmark.items():
         yield name.replace("_", " "), _plain(said)
 
@@ -167,4 +169,6 @@ def _measured(card: ModelCard) -> _Lines:
 def _plain(said: Any) -> str:
     if isinstance(said, Mapping):
         return ", ".join(f"{name} {_plain(value)}" for name, value in said.items())
+    if isinstance(said, list):
+        return ", ".join(map(_plain, said))
     return f"{said:.4g}" if isinstance(said, float) else str(said)

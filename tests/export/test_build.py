@@ -146,7 +146,6 @@ def test_a_true_file_is_verified(exported: tuple[Path, Path]):
     assert found["slices"] == 3
     assert found["batches"] == [1, 3, 5]
     assert len(found["sizes"]) >= 4  # as they are, and of the batches
-    assert 0 <= found["macro_auroc"] <= 1
 
 
 @pytest.mark.parametrize("change", [1.02, float("nan"), float("inf")], ids=str)
