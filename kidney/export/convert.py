@@ -66,51 +66,38 @@ def convert_artifact(
     """
     path = converted_path(original, precision)
     path.unlink(missing_ok=True)
-    try:
-        with whole_file(path) as made:
-            card = _build(original, precision, training, slices, labels, figures_of, made)
-    except _MissedError as missed:
-        return f"{path} is not written: {missed}. Use {original}."
-    judged = card.verification
-    return (
-        f"{summary(path, card)}; {card.benchmark['speed']:.2f} times as fast as float32. On "
-        f"{len(slices)} slices of the test part: macro AUROC {-judged['auroc_lost']:+.4f}, "
-        f"evidence in place on {judged['peaks_kept']:.1%}, same class on {judged['same_class']:.1%}"
-    )
-
-
-def _build(
-    original: Path,
-    precision: str,
-    training: Slices,
-    slices: Slices,
-    labels: NDArray[np.int64],
-    figures_of: FiguresOf,
-    made: Path,
-) -> ModelCard:
-    """Write the file to `made` and return its card."""
     card = dataclasses.replace(
         read_artifact(original)[1], precision=precision, made_from=sha256(original), created=now()
     )
-    before = Predictor(original).predict(slices)
-    recipe, model, after, judged = _first_that_holds(
-        original, before, card, training, slices, labels, made
+    try:
+        with whole_file(path) as made:
+            recipe, model, answers, judged = _first_that_holds(
+                original, card, training, slices, labels, made
+            )
+            card = dataclasses.replace(
+                card,
+                metrics=figures_of(answers),
+                verification={"recipe": recipe, "slices": len(slices), **judged._asdict()},
+                benchmark=_measured(original, made),
+            )
+            write_onnx(model, card, made)
+    except _MissedError as missed:
+        return f"{path} is not written: {missed}. Use {original}."
+    return (
+        f"{summary(path, card)}; {card.benchmark['speed']:.2f} times as fast as float32. On "
+        f"{len(slices)} slices of the test part: macro AUROC {-judged.auroc_lost:+.4f}, evidence "
+        f"in place on {judged.peaks_kept:.1%}, same class on {judged.same_class:.1%}"
     )
+
+
+def _measured(original: Path, made: Path) -> dict[str, Any]:
     (alone,) = benchmark([made])
     ours, theirs = benchmark([original, made])
-    card = dataclasses.replace(
-        card,
-        metrics=figures_of(after),
-        verification={"recipe": recipe, "slices": len(slices), **judged._asdict()},
-        benchmark={**alone, "speed": round(ours["milliseconds"] / theirs["milliseconds"], 2)},
-    )
-    write_onnx(model, card, made)
-    return card
+    return {**alone, "speed": round(ours["milliseconds"] / theirs["milliseconds"], 2)}
 
 
 def _first_that_holds(
     original: Path,
-    before: list[Answer],
     card: ModelCard,
     training: Slices,
     slices: Slices,
@@ -118,6 +105,7 @@ def _first_that_holds(
     made: Path,
 ) -> tuple[str, onnx.ModelProto, list[Answer], Agreement]:
     """Try the recipes until one keeps the limits; return it, its graph, answers and agreement."""
+    before = Predictor(original).predict(slices)
     best, missed = -1.0, ""
     for name, convert in _ways(card.precision, onnx.load(original), training):
         model = convert()

@@ -12,6 +12,7 @@ import requests
 import torch
 import yaml
 
+from kidney.files import sha256
 from kidney.imaging.pictures import decode_picture
 from kidney.models.checkpoint import load_checkpoint
 from kidney.predictor import Predictor
@@ -39,6 +40,18 @@ def test_every_station_leaves_what_it_promises(pipeline):
         "artifacts/evaluation/by_scan/model-card.md", "artifacts/kidney.onnx", "mlflow.db",
     ):  # fmt: skip
         assert (pipeline.folder / name).stat().st_size > 0, name
+
+
+def test_an_int8_file_is_of_this_very_model_or_not_there(pipeline):
+    path = pipeline.folder / "artifacts/kidney.onnx"
+    card = Predictor(path).card
+    assert card.verification["largest"]["probabilities"] < 5e-5
+    assert card.benchmark["milliseconds"] > 0
+    small = path.with_name("kidney.int8.onnx")
+    if small.exists():  # a network of a minute's training may well miss the limits
+        assert Predictor(small).card.made_from == sha256(path)
+    left = [file.name for file in path.parent.glob(".*") if "onnx" in file.name]
+    assert left == []
 
 
 def test_figures_come_with_split_scans_and_intervals(pipeline):
