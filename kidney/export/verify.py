@@ -73,7 +73,7 @@ def verify(
     )
     both = not np.isnan([torchs, files]).any()  # there is none where one class is all there is
     largest["macro_auroc"] = abs(torchs - files) if both else 0.0
-    _check(largest)
+    check_gaps(largest)
     return {
         "slices": len(slices),
         "batches": list(_BATCHES),
@@ -118,7 +118,12 @@ def _gaps(ours: TorchAnswer, row: int, theirs: Answer, predictor: Predictor) -> 
     }
 
 
-def _check(largest: dict[str, float]) -> None:
+def check_gaps(largest: dict[str, float]) -> None:
+    """See that the largest differences, by the names of LIMITS, are within these.
+
+    Raises:
+        ArtifactError: one is not, or is NaN.
+    """
     wrong = [
         f"{name} by {largest[name]:g} (at most {limit:g})"
         for name, limit in LIMITS.items()

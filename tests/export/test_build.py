@@ -11,7 +11,8 @@ import torch
 from kidney.card import METADATA_KEY
 from kidney.errors import ArtifactError
 from kidney.export.build import build_artifact
-from kidney.export.verify import LIMITS, verify
+from kidney.export.convert import converted_path
+from kidney.export.verify import LIMITS, check_gaps, verify
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
 from kidney.predictor import Predictor
@@ -179,3 +180,25 @@ def test_a_file_that_was_compared_with_nothing_is_not_verified(exported: tuple[P
     checkpoint, path = exported
     with pytest.raises(ArtifactError):
         verify(load_checkpoint(checkpoint)[0], path, [], np.array([]))
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_each_output_has_a_limit_of_its_own(name: str):
+    kept = dict.fromkeys(LIMITS, 0.0)
+    check_gaps(kept | {name: LIMITS[name]})
+    for far in (LIMITS[name] * 1.01, float("nan")):
+        with pytest.raises(ArtifactError, match=name):
+            check_gaps(kept | {name: far})
+
+
+def test_converted_files_of_the_model_before_do_not_outlive_it(tmp_path: Path):
+    checkpoint, path = write_trained(tmp_path), tmp_path / "kidney.onnx"
+    stale = [converted_path(path, precision) for precision in ("int8", "float16")]
+    for file in stale:
+        file.write_bytes(b"made from the kidney.onnx of yesterday")
+    evaluation = write_evaluation(checkpoint, tmp_path / "metrics.json")
+    card = build_artifact(checkpoint, evaluation, SLICES, LABELS, path)
+    assert not any(file.exists() for file in stale)
+    assert Predictor(path).card == card
+    assert card.benchmark["milliseconds"] > 0
+    assert card.verification["slices"] == len(SLICES)
