@@ -1,7 +1,9 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from kidney.export.onnx import BACKBONE, to_onnx
@@ -23,6 +25,11 @@ def weights(model: onnx.ModelProto) -> Counter[str]:
         array = onnx.numpy_helper.to_array(value)
         count[str(array.dtype)] += array.size
     return count
+
+
+def run(model: onnx.ModelProto, slices: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    return session.run(["probabilities"], {"slices": slices})
 
 
 def test_convolutions_are_tried_whole_first_and_then_with_more_and_more_in_float32(model):
@@ -59,7 +66,12 @@ def test_the_graph_that_is_given_stays_as_it_is(model):
 
 
 def test_a_transformer_is_tried_statically_and_then_dynamically():
-    model = to_onnx(small_task(backbone="test_vit", image_size=160).classifier)
+    classifier = small_task(backbone="test_vit", image_size=160).classifier.eval()
+    model = to_onnx(classifier)
+    for count, height, width in ((1, 64, 64), (3, 50, 71)):  # the float32 graph takes any
+        slices = random_slices(count, height, width)
+        (said,) = run(model, slices.numpy())
+        np.testing.assert_allclose(said, classifier(slices).probabilities.detach(), atol=1e-5)
     static, dynamic = recipes(model)
     assert (static.static, dynamic.static) == (True, False)
     made = quantize(model, dynamic, SLICES)
