@@ -49,9 +49,10 @@ def read_public_key(path: Path) -> "PublicKey":
             f"Expected a public key in PEM at {path}, but: {error}.",
             "Give the file cosign.pub, or what `openssl pkey -in KEY -pubout` prints.",
         ) from error
-    is_p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    if isinstance(key, ed25519.Ed25519PublicKey) or is_p256:
-        return key  # type: ignore[return-value]
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
+        return key
     raise ConfigError(
         f"Expected a public key of ECDSA P-256 or Ed25519 at {path}, but it is of another kind.",
         "Make one with `cosign generate-key-pair` or `openssl genpkey -algorithm ed25519`.",

@@ -54,8 +54,8 @@ class Recipe(NamedTuple):
 def recipes(model: onnx.ModelProto) -> Iterator[Recipe]:
     """Yield the ways to make a graph of `to_onnx` int8, the fastest first.
 
-    A transformer is tried statically, then dynamically: DINOv2 ViT-S/14 was 2.0 times as fast as in
-    float32 with its evidence moved on 11 % of slices, and 1.2 times with 4 %.
+    A transformer is tried statically, then dynamically, which is slower and closer to float32: of
+    DINOv2 ViT-S/14 the evidence stayed in place on 89 % and on 92 % of the slices.
     """
     inside = [node for node in model.graph.node if node.name.startswith(BACKBONE)]
     convolutions = [node.name for node in inside if node.op_type == "Conv"]

@@ -22,16 +22,14 @@ from kidney.tracking.runs import (
     Tracking,
     closed_when_cut_off,
     end_run,
-    log_parameters,
     log_result,
-    reopen_run,
-    start_run,
 )
 from kidney.training.callbacks import BEST
 from kidney.training.evaluate import beside, test_predictions
 from kidney.training.examples import explain
 from kidney.training.lineage import job_of, lineage_of, run_folder, runs_folder, tags_of
 from kidney.training.members import train, validation_folds
+from kidney.training.remembered import opened, reopened
 from kidney.training.results import FILES, read_predictions, write_result
 from kidney.training.run import with_features
 from kidney.training.stages import data_folder
@@ -117,18 +115,14 @@ def _open_run(
     parent: str | None,
     name: str | None,
 ) -> str:
-    known = folder / "run_id"
-    if any(folder.glob("fold-*.csv")) and known.is_file():
-        run_id = known.read_text(encoding="utf-8").strip()
-        if reopen_run(tracking, run_id):
-            print(f"Resuming {folder}: this cross-validation was cut off", flush=True)
-            return run_id
+    if any(folder.glob("fold-*.csv")) and (run_id := reopened(tracking, folder)):
+        print(f"Resuming {folder}: this cross-validation was cut off", flush=True)
+        return run_id
     tags = {"kind": CROSS_VALIDATION, "fold": "all"} | tags_of(cfg, lineage)
-    run_id = start_run(tracking, name or folder.name, tags, parent or parent_of_sweep())
     parameters = {f"model.{name}": value for name, value in cfg.model.items()}
-    log_parameters(tracking, run_id, parameters | {"seed": cfg.seed})
-    write_text(known, run_id)
-    return run_id
+    parameters["seed"] = cfg.seed
+    parent = parent or parent_of_sweep()
+    return opened(tracking, folder, name or folder.name, tags, parent, parameters)
 
 
 def _fold_predictions(

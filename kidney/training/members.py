@@ -26,13 +26,11 @@ from kidney.tracking.runs import (
     Tracking,
     closed_when_cut_off,
     end_run,
-    log_parameters,
     log_result,
-    reopen_run,
-    start_run,
 )
 from kidney.training.callbacks import BEST
 from kidney.training.lineage import lineage_of, run_folder, tags_of
+from kidney.training.remembered import opened, remembered, reopened
 from kidney.training.run import fit, is_finished
 from kidney.training.settle import settle
 from kidney.training.sweep import parent_of_sweep
@@ -144,14 +142,10 @@ def _open_run(
     parent: str | None,
 ) -> str:
     """Return the tracking run: the one that was cut off, or a new one."""
-    known = folder / "run_id"
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        # The first process opened the run before it started this one.
-        return known.read_text(encoding="utf-8").strip() if known.is_file() else ""
-    if known.is_file() and not (folder / BEST).is_file():
-        run_id = known.read_text(encoding="utf-8").strip()
-        if reopen_run(tracking, run_id):
-            return run_id
+        return remembered(folder)  # the first process opened it before it started this one
+    if not (folder / BEST).is_file() and (run_id := reopened(tracking, folder)):
+        return run_id
     shutil.rmtree(folder, ignore_errors=True)
     tags = {
         "kind": "training",
@@ -160,15 +154,12 @@ def _open_run(
         "data_name": cfg.data.name,
     } | tags_of(cfg, lineage)
     name = f"fold {cfg.split.fold}, {folder.name}"
-    run_id = start_run(tracking, name, tags, parent or parent_of_sweep())
     parameters = {
         f"{group}.{name}": value
         for group in ("model", "trainer", "split", "decisions")
         for name, value in cfg[group].items()
     } | {name: cfg[name] for name in ("seed", "batch_size", "per_scan", "views")}
-    log_parameters(tracking, run_id, parameters)
-    write_text(known, run_id)
-    return run_id
+    return opened(tracking, folder, name, tags, parent or parent_of_sweep(), parameters)
 
 
 def _refuse_distributed_parts(cfg: DictConfig) -> None:

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from kidney.data.datamodule import KidneyDataModule, SliceDataset
 from kidney.errors import ConfigError
-from kidney.files import write_text
 from kidney.models.prepare import prepare
 from kidney.models.task import KidneyTask
 from kidney.tracking.runs import (
@@ -32,14 +31,13 @@ from kidney.tracking.runs import (
     closed_when_cut_off,
     end_run,
     lightning_logger,
-    reopen_run,
-    start_run,
 )
 from kidney.training.callbacks import BEST, LAST, SeedEachBatch, WholeCheckpoints
 from kidney.training.features import frozen_features, open_features
 from kidney.training.lineage import features_of, lineage_of
 from kidney.training.locate import learn_to_locate
 from kidney.training.memory import keep_freed_memory
+from kidney.training.remembered import opened, remembered, reopened
 from kidney.training.stages import data_folder
 
 
@@ -114,21 +112,15 @@ def is_finished(folder: Path) -> bool:
 
 def _open_run(tracking: Tracking, folder: Path, cfg: DictConfig, parent: str) -> tuple[str, bool]:
     """Return the tracking run and whether a checkpoint waits to be resumed."""
-    known = folder / "run_id"
+    waits = (folder / LAST).is_file()
     if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        # The first process opened the run before it started this one.
-        run_id = known.read_text(encoding="utf-8").strip() if known.is_file() else ""
-        return run_id, (folder / LAST).is_file()
-    if (folder / LAST).is_file() and known.is_file():
-        run_id = known.read_text(encoding="utf-8").strip()
-        if reopen_run(tracking, run_id):
-            print(f"Resuming {folder}: this training was cut off", flush=True)
-            return run_id, True
+        return remembered(folder), waits  # the first process opened it before it started this one
+    if waits and (run_id := reopened(tracking, folder)):
+        print(f"Resuming {folder}: this training was cut off", flush=True)
+        return run_id, True
     shutil.rmtree(folder, ignore_errors=True)
     tags = {"kind": "member", "validation_fold": str(cfg.split.validation_fold)}
-    run_id = start_run(tracking, folder.name, tags, parent)
-    write_text(known, run_id)
-    return run_id, False
+    return opened(tracking, folder, folder.name, tags, parent, {}), False
 
 
 def datamodule(cfg: DictConfig) -> KidneyDataModule:
