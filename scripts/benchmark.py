@@ -32,12 +32,13 @@ def main() -> None:
     if unknown := sorted(set(parts) - set(PARTS)):
         parser.error(f"expected parts among {', '.join(PARTS)}, but got {', '.join(unknown)}")
     keep_freed_memory()
+    if set(parts) & set(RATIOS):
+        print("| part | against | ratio |\n|---|---|---|", flush=True)
     torch.set_num_threads(2)
-    rows = list(chain.from_iterable(RATIOS[part]() for part in parts if part in RATIOS))
-    if rows:
-        print("| part | against | ratio |\n|---|---|---|")
+    # Each row as it is measured: who stops the others has it.
+    rows = chain.from_iterable(RATIOS[part]() for part in parts if part in RATIOS)
     for part, against, ratio in rows:
-        print(f"| {part} | {against} | {ratio:.2f} |")
+        print(f"| {part} | {against} | {ratio:.2f} |", flush=True)
     if "export" in parts:
         for line in export_table(arguments.data, arguments.weights):
             print(line, flush=True)
