@@ -1,5 +1,6 @@
 """The artifact at work: 8-bit grey slices in, probabilities, logits and evidence out. No torch."""
 
+import hashlib
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -67,6 +68,7 @@ class Predictor:
 
     Attributes:
         card: the model card that the file carries.
+        sha256: of the whole file, as `sha256sum` says it.
 
     Raises:
         ArtifactError: the file is missing, damaged or foreign, see `read_artifact`, or its graph
@@ -78,6 +80,7 @@ class Predictor:
     ) -> None:
         """Check the file, open what was checked, and hold the graph against the contract."""
         data, self.card = read_artifact(path, sha256)
+        self.sha256 = hashlib.sha256(data).hexdigest()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or _cores()
         # Threads that spin while they wait take the cores from the other requests.

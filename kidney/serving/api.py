@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from kidney.card import ModelCard
 from kidney.decision import Decision, decide
 from kidney.overlay import evidence_overlay, png_bytes, within
-from kidney.predictor import Answer, Predictor
+from kidney.predictor import Answer
+from kidney.serving.engine import Engine
 from kidney.serving.problems import Problem, RequestError
 from kidney.serving.settings import Settings
 from kidney.serving.uploads import decode_all, uploaded_files
@@ -20,28 +21,34 @@ NOTICE = "Research use only; not a diagnosis."
 OVERLAY_SIDE = 1024  # pixels; larger slices are shrunk for their overlay
 
 
-def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
+def blueprint(engine: Engine, settings: Settings) -> Blueprint:
     """Return the routes below /api/v1."""
     routes = Blueprint("api", __name__, url_prefix="/api/v1")
-    card = predictor.card
 
     @routes.post("/predictions")
     def predictions() -> Response:
         with_overlay = _wants_overlay()
         slices = decode_all(uploaded_files(settings.max_files), settings.max_pixels)
-        answers = predictor.predict(slices)
+        reading = engine.read(slices)
+        card = reading.model.card
         return jsonify(
-            model={"run": card.run, "code": card.code, "created": card.created},
+            model={
+                "run": card.run,
+                "code": card.code,
+                "created": card.created,
+                "precision": card.precision,
+                "sha256": reading.model.sha256,
+            },
             predictions=[
                 _prediction(slice_, answer, card, with_overlay)
-                for slice_, answer in zip(slices, answers, strict=True)
+                for slice_, answer in zip(slices, reading.answers, strict=True)
             ],
             notice=NOTICE,
         )
 
     @routes.get("/model")
     def model() -> Response:
-        return jsonify(dataclasses.asdict(card))
+        return jsonify(dataclasses.asdict(engine.model.card))
 
     return routes
 

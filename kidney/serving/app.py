@@ -2,8 +2,8 @@
 
 from flask import Flask
 
-from kidney.predictor import Predictor
 from kidney.serving import api, health, pages, problems, security
+from kidney.serving.engine import Engine
 from kidney.serving.settings import Settings, from_environment
 
 
@@ -18,13 +18,13 @@ def create_app(settings: Settings | None = None) -> Flask:
         ConfigError: a KIDNEY_ variable has a value that cannot work.
     """
     settings = settings or from_environment()
-    predictor = Predictor(settings.model, settings.threads, sha256=settings.model_sha256)
+    engine = Engine(settings)
 
     app = Flask(__name__)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
     security.register(app, settings)
     problems.register(app, settings)
-    app.register_blueprint(api.blueprint(predictor, settings))
-    app.register_blueprint(health.blueprint(predictor))
-    app.register_blueprint(pages.blueprint(predictor, settings))
+    app.register_blueprint(api.blueprint(engine, settings))
+    app.register_blueprint(health.blueprint(engine))
+    app.register_blueprint(pages.blueprint(engine, settings))
     return app

@@ -5,16 +5,16 @@ import logging
 import numpy as np
 from flask import Blueprint, Response, jsonify
 
-from kidney.predictor import Predictor
+from kidney.serving.engine import Engine
 from kidney.serving.problems import Problem, RequestError
 
 _log = logging.getLogger("kidney.serving")
 
 
-def blueprint(predictor: Predictor) -> Blueprint:
+def blueprint(engine: Engine) -> Blueprint:
     """Return /healthz and /readyz; the one warm-up prediction happens here, before any request."""
     routes = Blueprint("health", __name__)
-    ready = _warm_up(predictor)
+    ready = _warm_up(engine)
 
     @routes.get("/healthz")
     def healthz() -> Response:
@@ -37,10 +37,10 @@ def blueprint(predictor: Predictor) -> Blueprint:
     return routes
 
 
-def _warm_up(predictor: Predictor) -> bool:
+def _warm_up(engine: Engine) -> bool:
     """Predict one black slice; the first run of a graph allocates and is slow."""
     try:
-        predictor.predict([np.zeros((512, 512), dtype=np.uint8)])
+        engine.read([np.zeros((512, 512), dtype=np.uint8)])
     except Exception:  # whatever it was, the process has to live on to say so at /readyz
         _log.exception("The model failed its first prediction.")
         return False

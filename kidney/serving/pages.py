@@ -8,8 +8,8 @@ from flask import Blueprint, render_template
 from kidney.decision import NEEDS_REVIEW, NOT_A_KIDNEY_CT, decide, findings
 from kidney.imaging.pictures import decode_picture
 from kidney.overlay import RAMP, within
-from kidney.predictor import Predictor
 from kidney.serving.api import OVERLAY_SIDE, overlay_url, png_url
+from kidney.serving.engine import Engine
 from kidney.serving.settings import Settings
 from kidney.serving.uploads import uploaded_files
 
@@ -29,14 +29,13 @@ class Bar:
     text: str
 
 
-def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
+def blueprint(engine: Engine, settings: Settings) -> Blueprint:
     """Return the page at /."""
     routes = Blueprint("pages", __name__)
-    card = predictor.card
 
     @routes.app_context_processor
     def common() -> dict[str, object]:
-        return {"card": card, "percent": percent}
+        return {"card": engine.model.card, "percent": percent}
 
     @routes.get("/")
     def upload() -> str:
@@ -46,7 +45,8 @@ def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
     def result() -> str:
         (file,) = uploaded_files(most=1)
         slice_ = decode_picture(file.read(), "the picture", settings.max_pixels)
-        (answer,) = predictor.predict([slice_])
+        reading = engine.read([slice_])
+        card, (answer,) = reading.model.card, reading.answers
         decision = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
         pairs = zip(card.classes, answer.probabilities.tolist(), strict=True)
         bars = [Bar(card.names[label], value, percent(value)) for label, value in pairs]
@@ -56,6 +56,7 @@ def blueprint(predictor: Predictor, settings: Settings) -> Blueprint:
 
         return render_template(
             "result.html",
+            card=card,
             decision=decision,
             label=card.names[decision.label],
             suspected=named(decision.suspected),

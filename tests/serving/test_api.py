@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from kidney.files import sha256
 from kidney.predictor import Predictor
 from kidney.serving.app import create_app
 from kidney.serving.settings import Settings
@@ -33,11 +34,17 @@ def problem(response, status: int) -> dict:
     return body
 
 
-def test_one_slice_one_prediction(send):
+def test_one_slice_one_prediction(send, model):
     response = send(encode(WHITE))
     assert response.status_code == 200
     body = response.get_json()
-    assert body["model"] == {"run": CARD.run, "code": CARD.code, "created": CARD.created}
+    assert body["model"] == {
+        "run": CARD.run,
+        "code": CARD.code,
+        "created": CARD.created,
+        "precision": "float32",
+        "sha256": sha256(model),
+    }
     assert body["notice"] == "Research use only; not a diagnosis."
     (prediction,) = body["predictions"]
     assert prediction["decision"] == prediction["label"] == "tumor"

@@ -48,7 +48,12 @@ def test_the_environment_sets_the_limits(model):
         "KIDNEY_MAX_PIXELS": "",
     }
     expected = Settings(
-        model, "a" * 64, "kidney@champion", threads=3, max_upload_bytes=1000, max_files=2
+        model=model,
+        model_sha256="a" * 64,
+        model_from="kidney@champion",
+        threads=3,
+        max_upload_bytes=1000,
+        max_files=2,
     )
     assert from_environment(environment) == expected
     assert from_environment({}) == Settings()
