@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 SMALL_PHANTOM = {"scans_per_class": 3, "size": 96, "max_slices": 8}
@@ -61,9 +62,23 @@ def make_checkout(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def pipeline(make_checkout) -> Checkout:
-    """A clean checkout after `dvc repro` on a small phantom."""
-    checkout = make_checkout()
+def pipeline(make_checkout, tmp_path_factory) -> Checkout:
+    """A clean checkout after `dvc repro` on a small phantom, of this process's own.
+
+    The road is walked once: other processes of the same test run copy what the first one made.
+    """
+    mine = tmp_path_factory.mktemp("road") / "checkout"
+    above = tmp_path_factory.getbasetemp()
+    above = above.parent if "PYTEST_XDIST_WORKER" in os.environ else above
+    made = above / "road.txt"  # where the first process left it
+    with FileLock(above / "road.lock"):
+        if not made.exists():
+            made.write_text(str(_walk(make_checkout()).folder), encoding="utf-8")
+    shutil.copytree(made.read_text(encoding="utf-8"), mine, symlinks=True)
+    return Checkout(mine)
+
+
+def _walk(checkout: Checkout) -> Checkout:
     params = checkout.folder / "params.yaml"
     settings = yaml.safe_load(params.read_text())
     settings["data"]["fetch"] |= SMALL_PHANTOM
