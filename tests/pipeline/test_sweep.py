@@ -13,7 +13,7 @@ BACKBONES = {
 def test_a_smoke_sweep_trains_every_backbone_below_one_parent(pipeline):
     pipeline.run(
         sys.executable, "train.py", "-m", "model=vgg16,resnet50,vit,inception_v3,lite0",
-        "trainer=smoke", *PHANTOM, "split.folds=3", "batch_size=2", "model.image_size=112",
+        "trainer=smoke", *PHANTOM, "split.folds=3", "batch_size=2", "model.image_size=84",
         "trainer.limit_train_batches=1", "trainer.limit_val_batches=1",
         "tracking.uri=sqlite:///smoke.db",
     )  # fmt: skip
