@@ -23,7 +23,7 @@ class StudyAnswer:
         decisive: places of the slices that speak most for the study's label, most telling first.
         counts: outcome -> how many slices have it; every class, "needs_review" and
             "not_a_kidney_ct" are there.
-        suspected: finding -> on how many slices it cannot be excluded.
+        suspected: finding -> on how many of the slices that count it cannot be excluded.
     """
 
     probabilities: NDArray[np.float64]
@@ -85,7 +85,8 @@ def answer_study(
         decisive=tuple(counted[at] for at in _decisive(probabilities[counted], pooled)),
         counts={name: outcomes[name] for name in (*classes, NEEDS_REVIEW, NOT_A_KIDNEY_CT)},
         suspected={
-            name: sum(name in one.suspected for one in decisions) for name in findings(classes)
+            name: sum(name in decisions[at].suspected for at in counted)
+            for name in findings(classes)
         },
     )
 
