@@ -57,7 +57,7 @@ def application(import_name: str, settings: Settings) -> OpenAPI:
             description="Reads CT slices of kidneys. Research use only; not a diagnosis.",
         ),
         doc_ui=False,  # its pages have scripts in them; the one below has none
-        security_schemes=_KEYS if settings.auth else None,
+        security_schemes=_KEYS if settings.auth else {},
         validation_error_model=ProblemDetails,
         validation_error_status=500,  # documented by each route, so nothing is added to it
         validation_error_callback=_refuse,
@@ -96,7 +96,8 @@ def answers(model: type[BaseModel], *failures: int) -> Any:
         failures: other statuses; 405 and 500 need no mention.
     """
     model.model_config["openapi_extra"] = {"headers": _REQUEST_ID}  # type: ignore[typeddict-unknown-key]
-    return {"200": model, **{str(status): _failure(status) for status in (405, 500, *failures)}}
+    statuses = sorted((405, 500, *failures))
+    return {"200": model, **{str(status): _failure(status) for status in statuses}}
 
 
 def as_json(model: BaseModel) -> Response:
