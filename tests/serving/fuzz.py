@@ -1,6 +1,7 @@
 """Send damaged uploads to the server, in process: python -m tests.serving.fuzz --cases 20000."""
 
 import argparse
+import ctypes
 import gc
 import logging
 import resource
@@ -25,6 +26,7 @@ from tests.tiny_model import write_tiny_model
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 SECONDS = 2.0  # the most for one request
+GROWTH = 1.1  # of the resident memory, from the warm-up to the end
 WARM_UP = 0.2  # of the cases: caches and pools have filled by then
 QUERIES = ("", "?overlay=png", "?evidence=maps&pixels=png")
 
@@ -79,12 +81,19 @@ def fuzz(app: Flask, files: Mapping[str, Sequence[bytes]], cases: Iterator[int])
         if sys.stderr.isatty() or done % 1000 == 999:
             print(f"\r{done + 1:,} of {len(numbers):,}", end="", file=sys.stderr, flush=True)
     outcome.end = resident()
+    if outcome.end > outcome.warm * GROWTH:
+        outcome.faults.append(f"memory grew from {outcome.warm:.0f} to {outcome.end:.0f} MB")
     return outcome
 
 
 def resident() -> float:
-    """Return the resident memory of this process in MB."""
+    """Return the resident memory of this process in MB, without what is free already.
+
+    The allocator keeps freed memory, more of it the larger the largest file so far was; that says
+    nothing of a leak.
+    """
     gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
 

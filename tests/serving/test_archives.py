@@ -41,6 +41,14 @@ def test_folders_and_what_file_managers_leave_are_passed_over():
     assert read(buffer.getvalue()) == [("series", 1, b"it")]
 
 
+def test_a_file_without_a_name_is_passed_over():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("1", b"it")
+        archive.infolist()[0].filename = ""
+    assert read(buffer.getvalue()) == []
+
+
 def test_a_bomb_is_refused_by_what_it_claims_and_by_what_it_is():
     bomb = packed(bytes(3_000_000))
     assert len(bomb) < 30_000
