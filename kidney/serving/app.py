@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from kidney.serving import api, health, pages, problems, security
+from kidney.serving import admission, api, health, pages, problems, security
 from kidney.serving.engine import Engine
 from kidney.serving.settings import Settings, from_environment
 
@@ -24,6 +24,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
     security.register(app, settings)
     problems.register(app, settings)
+    admission.register(app, settings)
+    app.extensions["kidney.engine"] = engine
     app.register_blueprint(api.blueprint(engine, settings))
     app.register_blueprint(health.blueprint(engine))
     app.register_blueprint(pages.blueprint(engine, settings))
