@@ -6,6 +6,7 @@ close, and what the system has accepted but no worker has is reset on SIGTERM. E
 mends one of these.
 """
 
+import io
 import selectors
 import socket
 import time
@@ -14,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from werkzeug.exceptions import RequestTimeout
 
 DRAIN_SECONDS = 2.0  # for idle connections, once the worker is to end
 LINGER_SECONDS = 5.0  # for a client to read its answer and close
@@ -35,8 +37,35 @@ class _Connection(TConn):  # type: ignore[misc]
             super().close()
 
 
+class _LateError(RequestTimeout, TimeoutError):
+    """A body that did not arrive in time: 408 for the application, a timeout for gunicorn."""
+
+
+class _Body(io.RawIOBase):
+    """The body of one request. gunicorn's own reads a kilobyte at a time.
+
+    Args:
+        reader: gunicorn's, which knows where the body ends.
+        until: by `time.monotonic`; who waits for more after that gets a 408.
+    """
+
+    def __init__(self, reader: Any, until: float) -> None:
+        self._reader = reader
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reader.read(len(buffer))
+        if not data and time.monotonic() >= self._until:
+            raise _LateError
+        buffer[: len(data)] = data
+        return len(data)
+
+
 class Worker(ThreadWorker):  # type: ignore[misc]
-    """A pool of threads for requests; `seconds` is how long one may take to send its own."""
+    """A pool of threads for requests; `seconds` is how long one may take to arrive."""
 
     seconds = 30.0
 
@@ -83,6 +112,12 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return super().handle(connection)
         finally:
             del self._handled[connection]
+
+    def handle_request(self, req: Any, conn: _Connection) -> Any:
+        """Answer a request whose body is read in large pieces and not after its time."""
+        body = _Body(req.body.reader, self._handled[conn] + self.seconds)
+        req.body = io.BufferedReader(body, _BLOCK)
+        return super().handle_request(req, conn)
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Look at the clocks of connections every second, and more often at the end."""
