@@ -6,6 +6,7 @@ close, and what the system has accepted but no worker has is reset on SIGTERM. E
 mends one of these.
 """
 
+import contextlib
 import io
 import selectors
 import socket
@@ -165,7 +166,5 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 def _stop_reading(client: socket.socket) -> None:
     """Let whoever waits for more of a request find its end."""
-    try:
+    with contextlib.suppress(OSError):  # it is closed already
         client.shutdown(socket.SHUT_RD)
-    except OSError:  # it is closed already
-        pass
