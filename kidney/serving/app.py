@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from kidney.serving import api, documents, health, pages, problems, security
+from kidney.serving import admission, api, documents, health, pages, problems, security
 from kidney.serving.engine import Engine
 from kidney.serving.settings import Settings, from_environment
 
@@ -24,6 +24,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
     security.register(app, settings)
     problems.register(app, settings)
+    admission.register(app, settings)
+    app.extensions["kidney.engine"] = engine
     app.register_api(api.blueprint(engine, settings))
     app.register_api(health.blueprint(engine))
     app.register_blueprint(documents.blueprint())

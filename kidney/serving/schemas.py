@@ -177,6 +177,15 @@ class Status(BaseModel):
     status: str
 
 
+class Readiness(Status):
+    """That the model answers."""
+
+    sha256: str = Field(description="SHA-256 of its file.")
+    new_model_refused: bool = Field(
+        description="A newer file is there and failed its checks: the server's log says why."
+    )
+
+
 class ProblemDetails(BaseModel):
     """An error, RFC 9457."""
 
