@@ -1,6 +1,6 @@
 """The model at work behind the routes: which one answers, and when."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +42,18 @@ class Engine:
 
     Args:
         settings: model, model_sha256 and threads are used.
+        on_read: told of every reading, with the slices that were read.
 
     Raises:
         ArtifactError: as for `Predictor`.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_read: Callable[[Sequence[NDArray[np.uint8]], Reading], None] | None = None,
+    ) -> None:
+        self._on_read = on_read
         self._predictor = Predictor(settings.model, settings.threads, sha256=settings.model_sha256)
         self._model = Served(self._predictor.card, self._predictor.sha256)
 
@@ -58,4 +64,7 @@ class Engine:
 
     def read(self, slices: Sequence[NDArray[np.uint8]]) -> Reading:
         """Answer for every slice, uint8 (H, W) each, of any and of different sizes."""
-        return Reading(self._model, self._predictor.predict(slices))
+        reading = Reading(self._model, self._predictor.predict(slices))
+        if self._on_read:
+            self._on_read(slices, reading)
+        return reading

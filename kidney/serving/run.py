@@ -1,9 +1,7 @@
 """The server process: gunicorn with one thread pool of requests around one model."""
 
 import dataclasses
-import logging
 import secrets
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -11,10 +9,13 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from kidney.errors import ConfigError
+from kidney.serving import logs
 from kidney.serving.access import check_auth
+from kidney.serving.metrics_folder import forget, metrics_folder
 from kidney.serving.settings import Settings, from_environment
 
 REQUEST_THREADS = 8  # requests that one worker reads and writes at a time
@@ -59,8 +60,9 @@ def serve(
     # aborts when it ends, so the master must never load it.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         process.submit(_check_model, settings).result()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    _Server(settings, f"{host}:{port}", workers).run()
+    logs.configure()
+    with metrics_folder():
+        _Server(settings, f"{host}:{port}", workers).run()
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc]
@@ -71,6 +73,14 @@ class _Worker(ThreadWorker):  # type: ignore[misc]
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         super().wait_for_and_dispatch_events(min(timeout, 1.0))
+
+
+class _Lines(Logger):  # type: ignore[misc]
+    """gunicorn's log, in the lines of the server's."""
+
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        logs.configure()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -84,8 +94,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_class": _Worker,
             "threads": REQUEST_THREADS,
             "graceful_timeout": GRACE_SECONDS,
-            "loglevel": "warning",
+            "logger_class": _Lines,
+            "forwarded_allow_ips": "",  # what proxies say is believed by KIDNEY_PROXIES alone
             "when_ready": _announce,
+            "child_exit": _forget,
             # gunicorn 25 and later open a socket in the home folder, which may be read-only
             "control_socket_disable": True,
         }
@@ -117,6 +129,10 @@ def _check(option: str, value: int, lowest: int, highest: int) -> None:
         raise ConfigError(
             f"Expected {option} to be {lowest} to {highest}, but got {value}.", f"Correct {option}."
         )
+
+
+def _forget(_: Any, worker: Any) -> None:
+    forget(worker.pid)
 
 
 def _announce(arbiter: Any) -> None:
