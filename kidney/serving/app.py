@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry
 
 from kidney.serving import (
     access,
+    admission,
     api,
     health,
     logs,
@@ -43,8 +44,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     security.register(app, settings)
     access.register(app, settings, keys)
     rates.register(app, settings)
-    session.register(app, settings, keys)
     problems.register(app, settings)
+    admission.register(app, settings)
+    session.register(app, settings, keys)
+    app.extensions["kidney.engine"] = engine
     app.register_blueprint(api.blueprint(engine, settings))
     app.register_blueprint(health.blueprint(engine))
     app.register_blueprint(pages.blueprint(engine, settings))

@@ -1,20 +1,14 @@
 """For orchestrators: whether the process is up, and whether it can predict."""
 
-import logging
-
-import numpy as np
 from flask import Blueprint, Response, jsonify
 
 from kidney.serving.engine import Engine
 from kidney.serving.problems import Problem, RequestError
 
-_log = logging.getLogger("kidney.serving")
-
 
 def blueprint(engine: Engine) -> Blueprint:
-    """Return /healthz and /readyz; the one warm-up prediction happens here, before any request."""
+    """Return /healthz and /readyz."""
     routes = Blueprint("health", __name__)
-    ready = _warm_up(engine)
 
     @routes.get("/healthz")
     def healthz() -> Response:
@@ -22,7 +16,7 @@ def blueprint(engine: Engine) -> Blueprint:
 
     @routes.get("/readyz")
     def readyz() -> Response:
-        if not ready:
+        if not engine.ready:
             raise RequestError(
                 Problem(
                     503,
@@ -32,16 +26,9 @@ def blueprint(engine: Engine) -> Blueprint:
                     "urn:kidney:problem:not-ready",
                 )
             )
-        return jsonify(status="ready")
+        # What another file was refused for stands in the log: it can name folders of the server.
+        return jsonify(
+            status="ready", sha256=engine.model.sha256, new_model_refused=bool(engine.refused)
+        )
 
     return routes
-
-
-def _warm_up(engine: Engine) -> bool:
-    """Predict one black slice; the first run of a graph allocates and is slow."""
-    try:
-        engine.read([np.zeros((512, 512), dtype=np.uint8)])
-    except Exception:  # whatever it was, the process has to live on to say so at /readyz
-        _log.exception("The model failed its first prediction.")
-        return False
-    return True

@@ -114,6 +114,27 @@ def register(app: Flask, registry: CollectorRegistry, engine: Engine) -> None:
         registry=registry,
     )
 
+    ready = Gauge(
+        "kidney_workers_ready",
+        "Workers whose model predicts.",
+        multiprocess_mode="livesum",
+        registry=registry,
+    )
+    swaps = Counter(
+        "kidney_model_swaps",
+        "Times that another model was to take over, of all workers: done, or failed.",
+        ["result"],
+        registry=registry,
+    )
+    done, failed = swaps.labels("done"), swaps.labels("failed")
+    ready.set(engine.ready)
+
+    def changed(took_over: bool) -> None:
+        (done if took_over else failed).inc()
+        ready.set(engine.ready)
+
+    engine.on_change = changed
+
     @app.before_request
     def begin() -> None:
         inside.inc()

@@ -163,7 +163,7 @@ def test_a_count_of_zero_is_refused(model, option):
     process = serve("--model", model, option, 0)
     _, message = process.communicate(timeout=SECONDS)
     assert process.returncode == 2
-    assert f"Expected {option} to be 1 to" in message
+    assert f"Expected KIDNEY_{option[2:].upper()} to be a whole number above 0" in message
 
 
 def test_an_idle_connection_does_not_hold_up_the_end(server):
