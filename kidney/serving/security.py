@@ -45,6 +45,7 @@ class InMemoryRequest(Request):
 
 def register(app: Flask, settings: Settings) -> None:
     """Give `app` its limits, its request ids and its headers."""
+    app.debug = False  # whatever FLASK_DEBUG says
     app.request_class = InMemoryRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_files + _SPARE_FORM_PARTS
