@@ -32,5 +32,5 @@ fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document
 	$(BIN)/python -m tests.serving.fuzz
 	KIDNEY_EXAMPLES=1000 $(BIN)/pytest tests/serving/test_contract.py
 
-serve: setup ## Serve artifacts/kidney.onnx on port 8000
-	$(BIN)/python serve.py
+serve: setup ## Serve artifacts/kidney.onnx to this machine, on port 8000
+	KIDNEY_AUTH=off $(BIN)/python serve.py

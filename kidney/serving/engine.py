@@ -69,6 +69,7 @@ class Engine:
         swaps: how often another one has taken over.
         refusals: how often another one was refused.
         refused: why the file that was looked at last does not answer; empty: it does.
+        on_change: told whether it was done when another one was to take over.
 
     Raises:
         ArtifactError: as for `Predictor`.
@@ -83,6 +84,7 @@ class Engine:
         self._turns = Turns(LANES)
         self.swaps = self.refusals = 0
         self.refused = ""
+        self.on_change: Callable[[bool], None] = lambda _: None
         self._take_over(self._open())
         try:
             _warm_up(self._current[1])
@@ -134,6 +136,7 @@ class Engine:
                 self._take_over(predictor)
                 self.swaps += 1
                 self.ready = True
+                self.on_change(True)
                 _log.warning(
                     "The model %s of run %s answers now.", self.model.sha256, self.model.card.run
                 )
@@ -149,6 +152,7 @@ class Engine:
         if reason != self.refused:
             self.refused = reason
             self.refusals += 1
+            self.on_change(False)
             _log.error("The model stays %s. A new one was refused: %s", self.model.sha256, reason)
 
     def _open(self) -> Predictor:

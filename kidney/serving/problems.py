@@ -141,6 +141,6 @@ def _page_or_members(problem: Problem) -> Response:
 def _for_people() -> bool:
     """Pages answer people; an address that does not exist answers whoever asks for HTML."""
     if request.blueprint is not None:
-        return request.blueprint == "pages"
+        return request.blueprint in ("pages", "session")
     is_api = request.path.startswith("/api/")
     return not is_api and "text/html" in request.accept_mimetypes.values()

@@ -1,6 +1,7 @@
 """The server process: gunicorn with a pool of threads for requests around one model a worker."""
 
-import logging
+import dataclasses
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -11,10 +12,14 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from kidney.artifact import read_artifact
 from kidney.errors import ArtifactError, KidneyError
 from kidney.s3 import is_s3
+from kidney.serving import logs
+from kidney.serving.access import check_auth
+from kidney.serving.metrics_folder import forget, metrics_folder
 from kidney.serving.settings import PREFIX, Settings
 from kidney.serving.worker import Worker
 from kidney.urls import is_url
@@ -56,7 +61,12 @@ def serve(settings: Settings) -> None:
         ArtifactError: the model is missing, foreign or broken, not the one that is asked for, or
             not signed as KIDNEY_PUBLIC_KEY asks for.
         DataError: it cannot be fetched from KIDNEY_MODEL_FROM.
+        ConfigError: as for `check_auth`.
     """
+    check_auth(settings)
+    # One for all workers: a session of one is a session of the others.
+    secret = settings.session_secret or secrets.token_hex(32)
+    settings = dataclasses.replace(settings, session_secret=secret)
     # Each worker opens the model for itself and checks it then; here it is for the message. No
     # onnxruntime: a fork of a process in which it was loaded aborts when it ends.
     if settings.model_from:
@@ -64,9 +74,10 @@ def serve(settings: Settings) -> None:
             process.submit(_fetch, settings).result()
     else:
         read_artifact(settings.model, settings.model_sha256)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logs.configure()
     try:
-        _Server(settings).run()
+        with metrics_folder():
+            _Server(settings).run()
     except SystemExit as end:
         if end.code == Arbiter.APP_LOAD_ERROR:
             raise ArtifactError(
@@ -74,6 +85,14 @@ def serve(settings: Settings) -> None:
                 "What stopped them stands above.",
             ) from None
         raise
+
+
+class _Lines(Logger):  # type: ignore[misc]
+    """gunicorn's log, in the lines of the server's."""
+
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        logs.configure()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
@@ -93,8 +112,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_connections": max(CONNECTIONS, 2 * threads),
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": int(settings.deadline_seconds) + GRACE_SECONDS,
-            "loglevel": "warning",
+            "logger_class": _Lines,
+            "forwarded_allow_ips": "",  # what proxies say is believed by KIDNEY_PROXIES alone
             "when_ready": _announce,
+            "child_exit": _forget,
             "pre_fork": self._before_fork,
             # gunicorn 25 and later open a socket in the home folder, which may be read-only
             "control_socket_disable": True,
@@ -129,6 +150,10 @@ def _fetch(settings: Settings) -> None:
     from kidney.fetch import fetch_model
 
     fetch_model(settings.model_from, settings.model, sha256=settings.model_sha256)
+
+
+def _forget(_: Arbiter, worker: Worker) -> None:
+    forget(worker.pid)
 
 
 def _announce(arbiter: Any) -> None:

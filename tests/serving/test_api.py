@@ -1,7 +1,6 @@
 import base64
 import dataclasses
 import io
-import logging
 
 import numpy as np
 import onnxruntime
@@ -393,15 +392,3 @@ def test_a_sane_request_id_is_kept_and_another_replaced(client):
     for strange in ("", "a b", "<script>", "x" * 65):
         assert echoed(strange) != strange
         assert len(echoed(strange)) == 32
-
-
-def test_the_log_names_the_request_and_no_file(send, client, caplog):
-    with caplog.at_level(logging.INFO):
-        send(encode(WHITE), headers={"X-Request-ID": "trace-1"})
-        send(b"broken", headers={"X-Request-ID": "trace-2"})
-        client.get("/api/v1/secret-patient.jpg", headers={"X-Request-ID": "trace-3"})
-    lines = [record.getMessage() for record in caplog.records]
-    assert any(line.startswith(f"trace-1 POST {API} 200 ") for line in lines)
-    assert any(line.startswith(f"trace-2 POST {API} 415 ") for line in lines)
-    assert any(line.startswith("trace-3 GET (unknown path) 404 ") for line in lines)
-    assert not any("secret" in line for line in lines)
