@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from kidney.serving import api, health, pages, problems, security
+from kidney.serving import api, documents, health, pages, problems, security
 from kidney.serving.engine import Engine
 from kidney.serving.settings import Settings, from_environment
 
@@ -20,11 +20,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or from_environment()
     engine = Engine(settings)
 
-    app = Flask(__name__)
+    app = documents.application(__name__, settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
     security.register(app, settings)
     problems.register(app, settings)
-    app.register_blueprint(api.blueprint(engine, settings))
-    app.register_blueprint(health.blueprint(engine))
+    app.register_api(api.blueprint(engine, settings))
+    app.register_api(health.blueprint(engine))
+    app.register_blueprint(documents.blueprint())
     app.register_blueprint(pages.blueprint(engine, settings))
     return app

@@ -3,25 +3,31 @@
 import logging
 
 import numpy as np
-from flask import Blueprint, Response, jsonify
+from flask import Response
+from flask_openapi3 import APIBlueprint, Tag
 
+from kidney.serving.documents import answers, as_json
 from kidney.serving.engine import Engine
 from kidney.serving.problems import Problem, RequestError
+from kidney.serving.schemas import Status
 
+_TAG = Tag(name="Health", description="For orchestrators.")
 _log = logging.getLogger("kidney.serving")
 
 
-def blueprint(engine: Engine) -> Blueprint:
+def blueprint(engine: Engine) -> APIBlueprint:
     """Return /healthz and /readyz; the one warm-up prediction happens here, before any request."""
-    routes = Blueprint("health", __name__)
+    routes = APIBlueprint("health", __name__, abp_tags=[_TAG])
     ready = _warm_up(engine)
 
-    @routes.get("/healthz")
+    @routes.get("/healthz", operation_id="healthz", responses=answers(Status))
     def healthz() -> Response:
-        return jsonify(status="up")
+        """Say that the process is up."""
+        return as_json(Status(status="up"))
 
-    @routes.get("/readyz")
+    @routes.get("/readyz", operation_id="readyz", responses=answers(Status, 503))
     def readyz() -> Response:
+        """Say that the model answers."""
         if not ready:
             raise RequestError(
                 Problem(
@@ -32,7 +38,7 @@ def blueprint(engine: Engine) -> Blueprint:
                     "urn:kidney:problem:not-ready",
                 )
             )
-        return jsonify(status="ready")
+        return as_json(Status(status="ready"))
 
     return routes
 

@@ -11,9 +11,9 @@ from kidney.serving.settings import Settings
 
 _UNNAMED = "about:blank"  # RFC 9457: the status says it all
 _STATUS_BY_ERROR: tuple[tuple[type[ImageError], int, str, str], ...] = (
-    (ImageTypeError, 415, "urn:kidney:problem:image-type", "Not a JPEG or PNG picture"),
+    (ImageTypeError, 415, "urn:kidney:problem:image-type", "Not a file that is read here"),
     (ImageSizeError, 413, "urn:kidney:problem:image-size", "Too many or too few pixels"),
-    (ImageError, 422, "urn:kidney:problem:image-broken", "The picture cannot be read"),
+    (ImageError, 422, "urn:kidney:problem:image-broken", "The file cannot be read"),
 )
 
 
@@ -43,6 +43,16 @@ class RequestError(KidneyError):
         """Take the whole answer."""
         super().__init__(problem.detail, problem.remedy)
         self.answer = problem
+
+
+NO_FILE = Problem(
+    400,
+    "No file was sent",
+    "Expected a multipart form with pictures or DICOM files in the field 'file', but got no file "
+    "there.",
+    "Choose a file; on a command line: curl -F file=@slice.png.",
+    "urn:kidney:problem:no-file",
+)
 
 
 def register(app: Flask, settings: Settings) -> None:
