@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import time
@@ -51,8 +52,13 @@ def _unseen_slice() -> tuple[Path, str]:
 def _ask_server(path: Path) -> dict[str, Any]:
     """Start serve.py on a free port, post one slice, stop it; return the slice's prediction."""
     command = ["serve.py", "--model", str(WORKSPACE / "artifacts/kidney.onnx"), "--port", "0"]
-    print(f"\n$ python {' '.join(command)}", flush=True)
-    server = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, text=True)
+    print(f"\n$ KIDNEY_AUTH=off python {' '.join(command)}", flush=True)
+    server = subprocess.Popen(
+        [sys.executable, *command],
+        env=os.environ | {"KIDNEY_AUTH": "off"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     try:
         assert server.stdout is not None
         address = server.stdout.readline().strip().removeprefix("Serving on ")

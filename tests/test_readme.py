@@ -78,7 +78,7 @@ def consumer(model: Path, picture: Path) -> tuple[str, list[float], list[float]]
 
 def expected(model: Path, data: bytes) -> tuple[str, list[float], list[float]]:
     """Decision and probabilities over HTTP, and where the evidence peaks by the predictor."""
-    client = create_app(Settings(model=model, threads=1)).test_client()
+    client = create_app(Settings(model=model, threads=1, auth=False)).test_client()
     form = {"file": (BytesIO(data), "slice")}
     (said,) = client.post("/api/v1/predictions", data=form).get_json()["predictions"]
     slice_ = decode_picture(data)

@@ -2,8 +2,9 @@
 
 from flask import Flask
 
-from kidney.serving import api, documents, health, pages, problems, security
+from kidney.serving import access, api, documents, health, pages, problems, security, session
 from kidney.serving.engine import Engine
+from kidney.serving.keys import load_keys
 from kidney.serving.settings import Settings, from_environment
 
 
@@ -19,10 +20,13 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or from_environment()
     engine = Engine(settings)
+    keys = load_keys(settings)
 
     app = documents.application(__name__, settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
     security.register(app, settings)
+    access.register(app, settings, keys)
+    session.register(app, settings, keys)
     problems.register(app, settings)
     app.register_api(api.blueprint(engine, settings))
     app.register_api(health.blueprint(engine))

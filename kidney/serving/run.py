@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import secrets
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -13,6 +14,7 @@ from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from kidney.errors import ConfigError
+from kidney.serving.access import check_auth
 from kidney.serving.settings import Settings, from_environment
 
 REQUEST_THREADS = 8  # requests that one worker reads and writes at a time
@@ -45,8 +47,13 @@ def serve(
         _check("--threads", threads, 1, 1024)
     settings = from_environment()
     settings = dataclasses.replace(
-        settings, model=model or settings.model, threads=threads or settings.threads
+        settings,
+        model=model or settings.model,
+        threads=threads or settings.threads,
+        host=host,
+        session_secret=settings.session_secret or secrets.token_hex(32),  # one for all workers
     )
+    check_auth(settings)
     # Each worker opens the model for itself; a worker that cannot would only leave a traceback.
     # The check has a process of its own: a fork of a process in which onnxruntime was loaded
     # aborts when it ends, so the master must never load it.

@@ -38,11 +38,15 @@ class Settings:
         max_frames: frames of one DICOM file.
         max_zip_ratio: how many times larger an archive may become.
         auth: whether requests need a key or a session.
-        api_keys: NAME:SHA-256 of each key, separated by commas or spaces.
+        api_keys: NAME:SHA-256 of each key, separated by commas or spaces; see
+            `kidney.serving.keys`.
+        api_keys_file: a file with more of them, one a line, such as a secret of Docker.
         rate_limit: of one key, or of one address where keys are off, as `limits` writes it; empty:
             none.
         cors_origins: origins whose pages may read answers, separated by commas or spaces.
         session_secret: signs the sessions of the page; empty: one that lives as long as the server.
+        proxies: how many proxies stand before the server; that many entries of X-Forwarded-For and
+            X-Forwarded-Proto are believed.
     """
 
     model: Path = Path("artifacts/kidney.onnx")
@@ -63,9 +67,11 @@ class Settings:
     max_zip_ratio: int = 100
     auth: bool = True
     api_keys: tuple[str, ...] = ()
+    api_keys_file: Path | None = None
     rate_limit: str = "600/minute"
     cors_origins: tuple[str, ...] = ()
     session_secret: str = ""
+    proxies: int = 0
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -97,6 +103,12 @@ def _count(name: str, text: str) -> int:
     raise _wrong(name, "a whole number above 0", text)
 
 
+def _few(name: str, text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) < 10:
+        return int(text)
+    raise _wrong(name, "a whole number, 0 to 9", text)
+
+
 def _port(name: str, text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) < 65536:
         return int(text)
@@ -117,6 +129,20 @@ def _switch(name: str, text: str) -> bool:
     if text.lower() in ("on", "off"):
         return text.lower() == "on"
     raise _wrong(name, "on or off", text)
+
+
+def _rate(name: str, text: str) -> str:
+    if re.fullmatch(r"[1-9]\d*\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day)s?", text):
+        return text
+    raise _wrong(name, "a rate such as 600/minute", text)
+
+
+def _origins(name: str, text: str) -> tuple[str, ...]:
+    origins = _list(name, text)
+    for origin in origins:
+        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
+            raise _wrong(name, "origins such as https://viewer.example.org, no *", text)
+    return origins
 
 
 def _text(_: str, text: str) -> str:
@@ -157,7 +183,9 @@ _READ: Mapping[str, Callable[[str, str], Any]] = {
     "max_zip_ratio": _count,
     "auth": _switch,
     "api_keys": _list,
-    "rate_limit": _text,
-    "cors_origins": _list,
+    "api_keys_file": _path,
+    "rate_limit": _rate,
+    "cors_origins": _origins,
     "session_secret": _text,
+    "proxies": _few,
 }

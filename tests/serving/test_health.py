@@ -16,7 +16,7 @@ def test_a_model_that_cannot_predict_is_up_but_not_ready(model, monkeypatch):
         raise RuntimeError("out of memory")
 
     monkeypatch.setattr(Predictor, "predict", fail)
-    client = create_app(Settings(model=model)).test_client()
+    client = create_app(Settings(model=model, auth=False)).test_client()
     assert client.get("/healthz").status_code == 200
     response = client.get("/readyz")
     assert response.status_code == 503
@@ -26,7 +26,7 @@ def test_a_model_that_cannot_predict_is_up_but_not_ready(model, monkeypatch):
 def test_the_warm_up_is_done_before_the_first_request(model, monkeypatch):
     calls = []
     monkeypatch.setattr(Predictor, "predict", lambda _, slices: calls.append(len(slices)))
-    client = create_app(Settings(model=model)).test_client()
+    client = create_app(Settings(model=model, auth=False)).test_client()
     assert calls == [1]
     client.get("/readyz")
     assert calls == [1]

@@ -51,7 +51,7 @@ def served(tmp_path, **rules) -> str:
     """What the page says of a white slice, by a model with other rules."""
     card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, **rules))
     path = write_tiny_model(tmp_path / "kidney.onnx", card=card, ood_score=True)
-    client = create_app(Settings(model=path)).test_client()
+    client = create_app(Settings(model=path, auth=False)).test_client()
     return words(client.post("/", data={"file": (BytesIO(WHITE), "x.png")}))
 
 
@@ -169,7 +169,7 @@ def test_a_failure_gets_a_page_too(send, monkeypatch):
 def test_what_the_card_says_is_escaped(tmp_path):
     card = dataclasses.replace(CARD, limits="<b>none</b>")
     path = write_tiny_model(tmp_path / "kidney.onnx", card=card)
-    page = create_app(Settings(model=path)).test_client().get("/").text
+    page = create_app(Settings(model=path, auth=False)).test_client().get("/").text
     assert "&lt;b&gt;none" in page
 
 

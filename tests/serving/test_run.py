@@ -28,11 +28,10 @@ SECONDS = 60
 
 def serve(*arguments: object, **settings: str) -> subprocess.Popen:
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
-    environment |= settings
     return subprocess.Popen(
         [sys.executable, "serve.py", "--port", "0", *map(str, arguments)],
         cwd=ROOT,
-        env=environment | settings,
+        env=environment | {"KIDNEY_AUTH": "off"} | settings,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
