@@ -14,9 +14,10 @@ from kidney.serving.settings import Settings
 _log = logging.getLogger("kidney.serving")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
-    # No script at all; styles and pictures come from here, result pictures lie in the page.
+    # Nothing inline; all comes from here but pictures, which lie in the page or in the browser.
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
+        "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"
     ),
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -33,63 +33,62 @@ export function isSuspicious(prediction) {
 
 /** Return the values for one slice. `prediction` is as the API answers, `card` as /api/v1/model. */
 export function sliceWords(prediction, card) {
-  const named = (classes) => classes.map((name) => card.names[name]).join(", ");
-  const foreign = isForeign(prediction);
-  const unsure = needsReview(prediction);
-  const reviewBelow = card.rules.review_below;
-  const several = prediction.set.length > 1;
-  const rest = findings(card).filter((name) => !prediction.suspected.includes(name));
-  return {
-    foreign,
-    unsure,
-    sure: !foreign && !unsure,
-    label: card.names[prediction.label],
-    probability: percent(prediction.probabilities[prediction.label]),
-    scope: "this slice",
-    none_stand: unsure && reviewBelow > 1,
-    below: unsure && reviewBelow <= 1 ? percent(reviewBelow) : "",
-    suspected: foreign ? "" : named(prediction.suspected),
-    not_suspected: foreign ? "" : named(rest),
-    apart: several && !foreign ? named(prediction.set) : "",
-    alone: !several && !foreign,
-    one: true,
-  };
+  return wordsOf(prediction, prediction.set, prediction.suspected, card);
 }
 
 /** Return the values for a study; `predictions` are those of its slices, in order. */
 export function studyWords(study, predictions, card) {
   const total = predictions.length;
-  const skipped = skippedWords(study.skipped ?? []);
+  const skipped = skippedWords(study.skipped);
   if (total === 1) return { ...sliceWords(predictions[0], card), skipped };
-  const alone = sliceWords({ ...study, set: [study.label], suspected: [] }, card);
-  const foreign = alone.foreign;
-  const counted = predictions.filter((prediction) => !isForeign(prediction));
-  const on = (name) => counted.filter((prediction) => prediction.suspected.includes(name)).length;
-  const seen = findings(card).filter((name) => on(name) > 0);
-  const rest = findings(card).filter((name) => on(name) === 0);
-  const leftOut = total - counted.length;
-  const unsure = predictions.filter(needsReview).length;
+  const alone = wordsOf(study, [], [], card);
+  const { needs_review: unsure, not_a_kidney_ct: leftOut } = study.counts;
+  const found = Object.entries(study.suspected);
+  const seen = found.filter(([, on]) => on > 0).map(([name, on]) => `${card.names[name]} (${on} of ${total} slices)`);
+  const rest = found.filter(([, on]) => on === 0).map(([name]) => card.names[name]);
   return {
     ...alone,
     foreign: false,
-    foreign_study: foreign,
+    foreign_study: alone.foreign,
     count: `${total} slices`,
     scope: `these ${total} slices`,
-    suspected: seen.map((name) => `${card.names[name]} (${on(name)} of ${total} slices)`).join(", "),
-    not_suspected: foreign ? "" : rest.map((name) => card.names[name]).join(", "),
-    some_foreign: leftOut && !foreign ? `${leftOut} of ${total} slices` : "",
+    suspected: alone.foreign ? "" : seen.join(", "),
+    not_suspected: alone.foreign ? "" : rest.join(", "),
+    some_foreign: leftOut && !alone.foreign ? `${leftOut} of ${total} slices` : "",
     some_unsure: unsure && !alone.unsure ? `${unsure} of ${total} slices` : "",
-    apart: "",
-    alone: false,
     one: false,
     many: true,
     skipped,
   };
 }
 
+function wordsOf(said, possible, suspected, card) {
+  const named = (classes) => classes.map((name) => card.names[name]).join(", ");
+  const foreign = isForeign(said);
+  const unsure = needsReview(said);
+  const reviewBelow = card.rules.review_below;
+  const rest = findings(card).filter((name) => !suspected.includes(name));
+  return {
+    foreign,
+    unsure,
+    sure: !foreign && !unsure,
+    label: card.names[said.label],
+    probability: percent(said.probabilities[said.label]),
+    scope: "this slice",
+    none_stand: unsure && reviewBelow > 1,
+    below: unsure && reviewBelow <= 1 ? percent(reviewBelow) : "",
+    suspected: foreign ? "" : named(suspected),
+    not_suspected: foreign ? "" : named(rest),
+    apart: possible.length > 1 && !foreign ? named(possible) : "",
+    alone: possible.length === 1 && !foreign,
+    one: true,
+  };
+}
+
 function skippedWords(skipped) {
+  const SHOWN = 3;
   if (skipped.length === 0) return "";
-  const shown = skipped.slice(0, 3).map(({ file, reason }) => `file ${file} (${reason})`);
-  const more = skipped.length - shown.length;
-  return `${shown.join(", ")}${more ? ` and ${more} more` : ""}.`;
+  const shown = skipped.slice(0, SHOWN).map(({ reason }) => reason).join("; ");
+  const more = skipped.length - SHOWN;
+  return more > 0 ? `${shown}; and ${more} more.` : `${shown}.`;
 }
