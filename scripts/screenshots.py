@@ -73,6 +73,7 @@ def _page(browser: Browser, width: int, height: int, scheme: str) -> Page:
         viewport={"width": width, "height": height},
         color_scheme="dark" if scheme == "dark" else "light",
         has_touch=width < 1000,
+        is_mobile=width < 1000,
         service_workers="block",
     )
     return context.new_page()

@@ -28,7 +28,8 @@ def blueprint(engine: Engine, settings: Settings) -> Blueprint:
 
     @routes.get("/")
     def upload() -> str:
-        windows = {name: (window.center, window.width) for name, window in WINDOWS.items()}
+        # Pairs: the order of the presets is told by nothing else.
+        windows = [(name, (window.center, window.width)) for name, window in WINDOWS.items()]
         return render_template("upload.html", windows=windows)
 
     @routes.post("/")

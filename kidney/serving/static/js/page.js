@@ -10,7 +10,7 @@ import { studyWords } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const { ramp, windows } = by("main").dataset;
-const viewer = createViewer({ ramp: JSON.parse(ramp), windows: JSON.parse(windows) });
+const viewer = createViewer({ ramp: JSON.parse(ramp), windows: Object.fromEntries(JSON.parse(windows)) });
 let shown = null; // {study, predictions, store, card, model, requestId, time}
 
 startUpload(async ({ answer, requestId }, files) => {

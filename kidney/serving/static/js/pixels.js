@@ -1,6 +1,7 @@
 // The pixels of a slice: of DICOM from the answer, of a picture from the file that was chosen here.
 
 import { hounsfieldOf, lumaOf } from "./windows.js";
+import { isZip, sliceInZip } from "./zip.js";
 
 const LONGEST_SIDE = 1024; // pictures are shrunk to it, as the server shrinks its overlays
 const KEPT = 24; // decoded slices; a series of 600 would not fit in the memory of a phone
@@ -26,7 +27,9 @@ async function decoded(prediction, files) {
   }
   const scale = Math.min(1, LONGEST_SIDE / Math.max(height, width));
   try {
-    const pixels = rgba(await bitmapOf(files[prediction.file - 1]), scale);
+    const file = files[prediction.file - 1];
+    const picture = (await isZip(file)) ? await sliceInZip(file, prediction.frame) : file;
+    const pixels = rgba(await bitmapOf(picture), scale);
     return { height: pixels.height, width: pixels.width, scale, grey: lumaOf(pixels.data) };
   } catch {
     const [tall, wide] = [Math.round(height * scale), Math.round(width * scale)];

@@ -35,6 +35,7 @@ export function startUpload(onAnswer) {
       if (by(input).files.length) choose([...by(input).files]);
     });
   }
+  if (by("file").files.length) choose([...by("file").files]); // chosen before this script came
   by("forget").addEventListener("click", () => {
     form.reset();
     choose([]);

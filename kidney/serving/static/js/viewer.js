@@ -48,6 +48,7 @@ export function createViewer({ ramp, windows }) {
     if (several) {
       now.mark = drawStrip(by("chart"), predictions, card);
       nameRows(by("chart-names"), card);
+      nameDecisive(study.decisive);
       by("strip-summary").textContent = stripSummary(predictions, card);
     }
     go(study.decisive[0] ?? 0);
@@ -74,6 +75,9 @@ export function createViewer({ ramp, windows }) {
     by("threshold").textContent = thresholdWords(card);
     by("threshold").hidden = !thresholdWords(card);
     now.mark(look.position);
+    study.decisive.forEach((at, place) => {
+      by("decisive").children[place]?.toggleAttribute("aria-current", at === look.position);
+    });
 
     const pixels = await store(look.position);
     if (predictions !== now.predictions || predictions[look.position] !== prediction) return;
@@ -81,6 +85,17 @@ export function createViewer({ ramp, windows }) {
     draw();
     by("stage").dataset.shown = look.position + 1;
     for (const near of [1, -1]) store(within(look.position + near, predictions.length));
+  }
+
+  function nameDecisive(decisive) {
+    const buttons = decisive.map((at) => {
+      const button = document.createElement("button");
+      Object.assign(button, { type: "button", className: "second", textContent: at + 1 });
+      button.setAttribute("aria-label", sliceTitle(at, now.predictions.length));
+      button.addEventListener("click", () => go(at));
+      return button;
+    });
+    by("decisive").replaceChildren(...(buttons.length ? ["Slices that decide:", ...buttons] : []));
   }
 
   function chooseClass(name) {
