@@ -37,9 +37,7 @@ FOREIGN_FROM = 0.99  # a white slice is foreign
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    card = dataclasses.replace(
-        CARD, rules=dataclasses.replace(CARD.rules, ood_above=FOREIGN_FROM)
-    )
+    card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, ood_above=FOREIGN_FROM))
     path = tmp_path_factory.mktemp("model") / "kidney.onnx"
     return write_tiny_model(path, card=card, ood_score=True)
 
@@ -74,7 +72,11 @@ def address_with_keys(model: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         reason = "no Chromium on PATH (Debian: apt-get install chromium)"
         if os.environ.get("CI"):
@@ -102,11 +104,16 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         host = urlsplit(at).netloc
         page.on(
             "request",
-            lambda request: foreign.append(request.url)
-            if urlsplit(request.url).netloc not in ("", host)
-            else None,
+            lambda request: (
+                foreign.append(request.url)
+                if urlsplit(request.url).netloc not in ("", host)
+                else None
+            ),
         )
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on(
+            "console",
+            lambda message: complaints.append(message.text) if message.type == "error" else None,
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(at + where)
         return page
@@ -138,7 +145,9 @@ def pixels(page: Page, canvas: str) -> np.ndarray:
         }""",
         canvas,
     )
-    return np.frombuffer(base64.b64decode(values), dtype=np.uint8).reshape(height, width, 4)[..., :3]
+    return np.frombuffer(base64.b64decode(values), dtype=np.uint8).reshape(height, width, 4)[
+        ..., :3
+    ]
 
 
 def at_slice(page: Page, number: int) -> None:
@@ -148,7 +157,9 @@ def at_slice(page: Page, number: int) -> None:
 @pytest.fixture(scope="session")
 def hounsfield() -> list[np.ndarray]:
     """The slices of the series from head to feet, int16 (48, 64)."""
-    slope = np.arange(64, dtype=np.int16)[None, :] // 2 + np.arange(48, dtype=np.int16)[:, None] // 4
+    slope = (
+        np.arange(64, dtype=np.int16)[None, :] // 2 + np.arange(48, dtype=np.int16)[:, None] // 4
+    )
     return [(slope + level).astype(np.int16) for level in LEVELS]
 
 

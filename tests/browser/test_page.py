@@ -39,9 +39,7 @@ def words(page, selector="body") -> str:
 def maps_of(page, address, *files) -> list[dict]:
     """What the API answers for files, asked beside the page."""
     form = [("file", file) for file in files]
-    answer = page.request.post(
-        f"{address}/api/v1/predictions?evidence=maps", multipart=dict(form)
-    )
+    answer = page.request.post(f"{address}/api/v1/predictions?evidence=maps", multipart=dict(form))
     return answer.json()["predictions"]
 
 
@@ -94,7 +92,7 @@ def test_a_series_is_scrolled_with_keys_wheel_slider_and_chart(visit, series):
     ]:  # fmt: skip
         stage.press(key)
         at_slice(page, number)
-        assert f"Slice {number} of {count}" in words(page, "#position")
+        assert f"Slice {number} of {count}" in words(page, "#viewer-title")
     stage.hover()
     page.mouse.wheel(0, -30)
     at_slice(page, count - 1)
@@ -204,7 +202,12 @@ def test_an_error_is_told_in_words_and_loses_nothing(visit):
     page.click("#read")
     page.wait_for_selector("#problem:not([hidden])")
     assert page.evaluate("document.activeElement.id") == "problem"
-    for said in ("Not a file that is read here", "Expected file 1 to be", "What to do:", "Request "):
+    for said in (
+        "Not a file that is read here",
+        "Expected file 1 to be",
+        "What to do:",
+        "Request ",
+    ):
         assert said in words(page, "#problem")
     assert "notes.txt" in words(page, "#chosen")
     page.route("**/predictions*", lambda route: route.abort())

@@ -3,7 +3,7 @@
 import { fillNumbers } from "./numbers.js";
 import { filled, say } from "./slots.js";
 import { pictures, show } from "./stage.js";
-import { sliceTitle } from "./viewer.js";
+import { shownAs, sliceTitle } from "./viewer.js";
 import { sliceWords, studyWords } from "./words.js";
 
 /**
@@ -19,12 +19,12 @@ export function writeReport(place, shown) {
   const said = studyWords(study, predictions, card);
   place.replaceChildren(filled(document.getElementById("report-words"), {
     slice_name: title,
-    shown_as: pixels.hounsfield
-      ? `window width ${Math.round(look.window[1])} level ${Math.round(look.window[0])} HU`
-      : "as it was sent",
+    shown_as: shownAs(pixels, look),
     overlay_name: `Evidence for ${card.names[look.className]}`,
     read: readWords(study, predictions),
-    model: `run ${model.run}, code ${model.code.slice(0, 12)}, ${model.precision}, exported ${model.created}`,
+    decisive: decisiveWords(study),
+    run: model.run,
+    exported: `${model.created.slice(0, 10)}, code ${model.code.slice(0, 12)}, ${model.precision}`,
     sha256: model.sha256,
     time: shown.time.toISOString().replace("T", " ").slice(0, 19) + " UTC",
     request: shown.requestId,
@@ -51,6 +51,12 @@ export function writeReport(place, shown) {
 
   const table = part("numbers");
   fillNumbers(table.createTHead(), table.createTBody(), prediction, study, card, predictions.length > 1);
+}
+
+function decisiveWords({ decisive, slices }) {
+  if (slices.length === 1) return "this slice alone";
+  if (decisive.length === 0) return "no slice more than another";
+  return `slices ${decisive.map((at) => at + 1).join(", ")}`;
 }
 
 function readWords(study, predictions) {
