@@ -1,24 +1,28 @@
-"""Serve a kidney.onnx over HTTP: python serve.py --model artifacts/kidney.onnx."""
+"""Serve a kidney.onnx over HTTP: python serve.py --model artifacts/kidney.onnx.
+
+Each option is also a variable, KIDNEY_ and its name in capitals; kidney/serving/settings.py has all.
+"""
 
 import argparse
+import os
 import sys
-from pathlib import Path
 
 from kidney.errors import KidneyError
-from kidney.serving.run import serve
+from kidney.serving.run import serve, with_options
+from kidney.serving.settings import from_environment
 
 
 def main() -> int:
     """Read the arguments and serve; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="default: KIDNEY_MODEL or artifacts/kidney.onnx")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8000, help="0 chooses a free one")
-    parser.add_argument("--workers", type=int, default=1, help="processes, one model each")
-    parser.add_argument("--threads", type=int, help="threads of one prediction; default: the cores")
-    arguments = parser.parse_args()
+    parser.add_argument("--model", help="kidney.onnx, models:/kidney@champion, s3:// or https://")
+    parser.add_argument("--host", help="address to listen on; default: 127.0.0.1")
+    parser.add_argument("--port", help="default: 8000; 0 chooses a free one")
+    parser.add_argument("--workers", help="processes, one model each; default: 1")
+    parser.add_argument("--threads", help="threads of one prediction; default: the cores")
+    options = vars(parser.parse_args())
     try:
-        serve(**vars(arguments))
+        serve(from_environment(with_options(os.environ, **options)))
     except KidneyError as error:
         print(f"serve.py: {error}", file=sys.stderr)
         return 2

@@ -107,6 +107,25 @@ def fetch_model(
     return out
 
 
+def expected_sha256(reference: str, sha256: str | None = None) -> str | None:
+    """Ask what SHA-256 a model has where it comes from now, without fetching it.
+
+    Args:
+        reference: as for `fetch_model`.
+        sha256: the only one that may come; None: any.
+
+    Returns:
+        64 hexadecimal digits; None: nobody there says.
+
+    Raises:
+        DataError: whoever keeps it does not answer.
+        ArtifactError: there is no such version, or it is not the one of `sha256`.
+        ConfigError: the reference names no model.
+    """
+    source = _locate(reference, None, "float32")
+    return _expected(source, sha256, without_secrets(source.address))[0]
+
+
 def show_progress(done: int, total: int | None) -> None:
     """Write the bytes so far on stderr, where that is a terminal."""
     if sys.stderr.isatty():

@@ -1,7 +1,6 @@
 """The artifact at work: 8-bit grey slices in, probabilities, logits and evidence out. No torch."""
 
 import hashlib
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from onnxruntime.capi import (  # type: ignore[import-untyped]
 from kidney.artifact import read_artifact
 from kidney.card import ModelCard
 from kidney.contract import INPUT_CONTRACT
+from kidney.cores import cores
 from kidney.errors import ArtifactError
 
 INPUT: str = INPUT_CONTRACT["name"]
@@ -82,7 +82,7 @@ class Predictor:
         data, self.card = read_artifact(path, sha256)
         self.sha256 = hashlib.sha256(data).hexdigest()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or _cores()
+        options.intra_op_num_threads = threads or cores()
         # Threads that spin while they wait take the cores from the other requests.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = _open(data, path, options)
@@ -112,7 +112,12 @@ class Predictor:
             step = max(1, min(BATCH, BATCH_PIXELS // (height * width)))
             for start in range(0, len(positions), step):
                 chunk = positions[start : start + step]
-                batch = np.stack([slices[position] for position in chunk])[:, None]  # (N, 1, H, W)
+                # (N, 1, H, W); one slice is not copied
+                batch = (
+                    slices[chunk[0]][None, None]
+                    if len(chunk) == 1
+                    else np.stack([slices[position] for position in chunk])[:, None]
+                )
                 answers.update(zip(chunk, self._run(batch), strict=True))
         return [answers[position] for position in range(len(slices))]
 
@@ -150,13 +155,6 @@ def check_artifact(path: Path, sha256: str | None = None) -> ModelCard:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     _check(_open(data, path, options), card, path)
     return card
-
-
-def _cores() -> int:
-    """Return how many cores this process may use; a container may be given fewer."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _open(data: bytes, path: Path, options: Any) -> Any:

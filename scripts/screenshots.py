@@ -1,4 +1,4 @@
-"""Show the page to its makers: PNGs of every state, three sizes, light and dark, in screenshots/."""
+"""Show the page to its makers: every state, three sizes, light and dark, in screenshots/."""
 
 import argparse
 import os

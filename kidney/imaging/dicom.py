@@ -93,7 +93,7 @@ def read_dicom(
 def _check_kind(dataset: pydicom.Dataset, header: DicomHeader, name: str) -> None:
     if "PixelData" not in dataset or header.rows < 1 or header.columns < 1:
         raise NoSliceError(
-            f"Expected {name} to hold a picture, but it is a DICOM file without one.",
+            f"Expected {name} to be a CT slice, got a DICOM file without a picture.",
             "Send the CT slices of the series, not its reports, directories or structures.",
         )
     if header.modality != "CT":

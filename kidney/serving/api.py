@@ -11,6 +11,12 @@ from kidney.serving.settings import Settings
 from kidney.serving.uploads import read_uploads, uploaded_files
 
 _TAG = Tag(name="Predictions", description="Slices in, probabilities and decisions out.")
+_HOW = (
+    "The field `file` holds one or many files: JPEG or PNG slices, DICOM files of CT, with several "
+    "frames too, or zip archives of either. All pictures of a request are one study, each DICOM "
+    "series is one. Of DICOM the model sees the Hounsfield units through the window of its card. "
+    "Nothing of what is sent is kept, written down or logged."
+)
 
 
 def blueprint(engine: Engine, settings: Settings) -> APIBlueprint:
@@ -20,14 +26,12 @@ def blueprint(engine: Engine, settings: Settings) -> APIBlueprint:
     @routes.post(
         "/predictions",
         operation_id="predict",
+        description=_HOW,
         responses=answers(Predictions, 400, 401, 403, 413, 415, 422, 429, 503, 504),
         security=needs_key(settings),
     )
     def predictions(query: PredictionsQuery, form: Uploads) -> Response:  # noqa: ARG001
-        """Read slices and studies.
-
-        Nothing of what is sent is kept, written down or logged.
-        """
+        """Read slices and studies."""
         uploads = uploaded_files(settings.max_files)
         studies, reading = read_uploads(engine, settings, uploads, with_hu=bool(query.pixels))
         return as_json(answer(studies, reading, query))

@@ -1,9 +1,24 @@
 """The application: one model, its routes, and what surrounds them."""
 
 from flask import Flask
+from prometheus_client import CollectorRegistry
 
-from kidney.serving import access, api, documents, health, pages, problems, security, session
+from kidney.serving import (
+    access,
+    admission,
+    api,
+    documents,
+    health,
+    logs,
+    metrics,
+    pages,
+    problems,
+    rates,
+    security,
+    session,
+)
 from kidney.serving.engine import Engine
+from kidney.serving.inputs import Inputs
 from kidney.serving.keys import load_keys
 from kidney.serving.settings import Settings, from_environment
 
@@ -19,15 +34,21 @@ def create_app(settings: Settings | None = None) -> Flask:
         ConfigError: a KIDNEY_ variable has a value that cannot work.
     """
     settings = settings or from_environment()
-    engine = Engine(settings)
+    registry = CollectorRegistry()
+    engine = Engine(settings, metrics.count_readings(registry, Inputs(registry).observe))
     keys = load_keys(settings)
 
     app = documents.application(__name__, settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
+    logs.register(app)
+    metrics.register(app, registry, engine)
     security.register(app, settings)
     access.register(app, settings, keys)
-    session.register(app, settings, keys)
+    rates.register(app, settings)
     problems.register(app, settings)
+    admission.register(app, settings)
+    session.register(app, settings, keys)
+    app.extensions["kidney.engine"] = engine
     app.register_api(api.blueprint(engine, settings))
     app.register_api(health.blueprint(engine))
     app.register_blueprint(documents.blueprint())

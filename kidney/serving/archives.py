@@ -2,7 +2,6 @@
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -18,11 +17,6 @@ _END = 66_000  # bytes of the end of an archive, the longest comment included
 _BYTES_A_PIXEL = 4  # of a file; a CT has 2, a picture in colour 3
 _HEADER = 30  # bytes before a member's name
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others can claim gigabytes to inflate
-# What the standard library raises on bytes that are no archive, or no longer one.
-_BROKEN = (
-    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, KeyError,
-    NotImplementedError, OverflowError,
-)  # fmt: skip
 
 
 class Member(NamedTuple):
@@ -74,7 +68,11 @@ def members(data: bytes, name: str, settings: Settings) -> Iterator[Member]:
                         "Unpack it and send its files in one archive.",
                     )
                 yield Member(str(PurePosixPath(info.filename).parent), number, content)
-    except _BROKEN as error:
+    except ImageError:
+        raise
+    except Exception as error:
+        # Damage surfaces as BadZipFile, zlib.error, EOFError, ValueError, IndexError, struct.error,
+        # RuntimeError, NotImplementedError and others besides.
         raise ImageError(
             f"{name} begins like a zip archive but cannot be read.",
             "Make the archive again; it is truncated or damaged.",
@@ -101,7 +99,7 @@ class _Bounded(io.BytesIO):
 
 def _wanted(info: zipfile.ZipInfo) -> bool:
     parts = PurePosixPath(info.filename).parts
-    if info.is_dir() or not parts or "__MACOSX" in parts:
+    if not parts or info.is_dir() or "__MACOSX" in parts:
         return False
     return parts[-1] not in _JUNK and not parts[-1].startswith("._")
 

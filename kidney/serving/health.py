@@ -1,34 +1,29 @@
 """For orchestrators: whether the process is up, and whether it can predict."""
 
-import logging
-
-import numpy as np
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from kidney.serving.documents import answers, as_json
 from kidney.serving.engine import Engine
 from kidney.serving.problems import Problem, RequestError
-from kidney.serving.schemas import Status
+from kidney.serving.schemas import Readiness, Status
 
 _TAG = Tag(name="Health", description="For orchestrators.")
-_log = logging.getLogger("kidney.serving")
 
 
 def blueprint(engine: Engine) -> APIBlueprint:
-    """Return /healthz and /readyz; the one warm-up prediction happens here, before any request."""
+    """Return /healthz and /readyz."""
     routes = APIBlueprint("health", __name__, abp_tags=[_TAG])
-    ready = _warm_up(engine)
 
     @routes.get("/healthz", operation_id="healthz", responses=answers(Status))
     def healthz() -> Response:
         """Say that the process is up."""
         return as_json(Status(status="up"))
 
-    @routes.get("/readyz", operation_id="readyz", responses=answers(Status, 503))
+    @routes.get("/readyz", operation_id="readyz", responses=answers(Readiness, 503))
     def readyz() -> Response:
-        """Say that the model answers."""
-        if not ready:
+        """Say that the model answers, and which one it is."""
+        if not engine.ready:
             raise RequestError(
                 Problem(
                     503,
@@ -38,16 +33,13 @@ def blueprint(engine: Engine) -> APIBlueprint:
                     "urn:kidney:problem:not-ready",
                 )
             )
-        return as_json(Status(status="ready"))
+        # What another file was refused for stands in the log: it can name folders of the server.
+        return as_json(
+            Readiness(
+                status="ready",
+                sha256=engine.model.sha256,
+                new_model_refused=bool(engine.refused),
+            )
+        )
 
     return routes
-
-
-def _warm_up(engine: Engine) -> bool:
-    """Predict one black slice; the first run of a graph allocates and is slow."""
-    try:
-        engine.read([np.zeros((512, 512), dtype=np.uint8)])
-    except Exception:  # whatever it was, the process has to live on to say so at /readyz
-        _log.exception("The model failed its first prediction.")
-        return False
-    return True

@@ -27,6 +27,7 @@ class Problem:
         detail: this case: what was expected and what came.
         remedy: what the sender can do.
         type: URI that names the kind for programs.
+        retry_after: seconds after which it is worth to try again; None: nobody can say.
     """
 
     status: int
@@ -34,6 +35,7 @@ class Problem:
     detail: str
     remedy: str
     type: str = _UNNAMED
+    retry_after: int | None = None
 
 
 class RequestError(KidneyError):
@@ -114,6 +116,13 @@ def _from_http_error(code: int, error: HTTPException, settings: Settings) -> Pro
 
 
 def _respond(problem: Problem) -> Response:
+    response = _page_or_members(problem)
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
+    return response
+
+
+def _page_or_members(problem: Problem) -> Response:
     if _for_people():
         return make_response(render_template("error.html", problem=problem), problem.status)
     members = {
@@ -132,6 +141,6 @@ def _respond(problem: Problem) -> Response:
 def _for_people() -> bool:
     """Pages answer people; an address that does not exist answers whoever asks for HTML."""
     if request.blueprint is not None:
-        return request.blueprint == "pages"
+        return request.blueprint in ("pages", "session")
     is_api = request.path.startswith("/api/")
     return not is_api and "text/html" in request.accept_mimetypes.values()

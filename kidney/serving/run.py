@@ -1,91 +1,122 @@
-"""The server process: gunicorn with one thread pool of requests around one model."""
+"""The server process: gunicorn with a pool of threads for requests around one model a worker."""
 
 import dataclasses
-import logging
 import secrets
 import sys
+import time
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+from gunicorn.arbiter import Arbiter  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
-from kidney.errors import ConfigError
+from kidney.artifact import read_artifact
+from kidney.errors import ArtifactError, KidneyError
+from kidney.s3 import is_s3
+from kidney.serving import logs
 from kidney.serving.access import check_auth
-from kidney.serving.settings import Settings, from_environment
+from kidney.serving.metrics_folder import forget, metrics_folder
+from kidney.serving.settings import PREFIX, Settings
+from kidney.serving.worker import Worker
+from kidney.urls import is_url
+from kidney.versions import read_reference
 
-REQUEST_THREADS = 8  # requests that one worker reads and writes at a time
-GRACE_SECONDS = 30  # how long running requests may finish after SIGTERM
+FETCHED = "artifacts/served/kidney.onnx"  # where a model of a registry goes, unless told otherwise
+SPARE_THREADS = 16  # beside those of admitted requests: to refuse, and for all that is quick
+CONNECTIONS = 4096  # that one worker holds, idle ones included
+KEEP_ALIVE_SECONDS = 75  # longer than the proxies before it, so that they are who closes
+GRACE_SECONDS = 5  # beyond the deadline of a request that has begun when SIGTERM comes
+_AGAIN_SECONDS = 2.0  # before a worker that could not open the model is replaced
 
 
-def serve(
-    model: Path | None, host: str, port: int, workers: int = 1, threads: int | None = None
-) -> None:
-    """Serve `model` until SIGTERM or SIGINT; ends the process with status 0 then.
+def with_options(environment: Mapping[str, str], **options: object) -> dict[str, str]:
+    """Return the variables that a command line asks for; an option overrides its variable.
 
-    Prints "Serving on http://HOST:PORT" to stdout once the port accepts connections.
+    A model that is no file but `kidney@champion`, s3:// or http(s):// becomes KIDNEY_MODEL_FROM.
 
     Args:
-        model: the kidney.onnx; None: KIDNEY_MODEL or artifacts/kidney.onnx.
-        host: address to listen on.
-        port: 0 lets the system choose a free one.
-        workers: processes, each with its own copy of the model.
-        threads: threads that compute one prediction; None: KIDNEY_THREADS, or the cores.
+        environment: variables as they are set.
+        options: settings in small letters; None: not given.
+    """
+    given = {PREFIX + name.upper(): str(value) for name, value in options.items() if value}
+    merged = {**environment, **given}
+    model = merged.get("KIDNEY_MODEL", "")
+    if read_reference(model) or is_url(model) or is_s3(model):
+        path = environment.get("KIDNEY_MODEL", "")
+        merged["KIDNEY_MODEL_FROM"] = model
+        merged["KIDNEY_MODEL"] = FETCHED if path in ("", model) else path
+    return merged
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; ends the process with status 0 then.
+
+    Prints "Serving on http://HOST:PORT" to stdout once the port accepts connections.
 
     Raises:
         ArtifactError: the model is missing, foreign or broken, not the one that is asked for, or
             not signed as KIDNEY_PUBLIC_KEY asks for.
         DataError: it cannot be fetched from KIDNEY_MODEL_FROM.
-        ConfigError: `port`, `workers`, `threads` or a KIDNEY_ variable cannot work.
+        ConfigError: as for `check_auth`.
     """
-    _check("--port", port, 0, 65535)
-    _check("--workers", workers, 1, 1024)
-    if threads is not None:
-        _check("--threads", threads, 1, 1024)
-    settings = from_environment()
-    settings = dataclasses.replace(
-        settings,
-        model=model or settings.model,
-        threads=threads or settings.threads,
-        host=host,
-        session_secret=settings.session_secret or secrets.token_hex(32),  # one for all workers
-    )
     check_auth(settings)
-    # Each worker opens the model for itself; a worker that cannot would only leave a traceback.
-    # The check has a process of its own: a fork of a process in which onnxruntime was loaded
-    # aborts when it ends, so the master must never load it.
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        process.submit(_check_model, settings).result()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    _Server(settings, f"{host}:{port}", workers).run()
+    # One for all workers: a session of one is a session of the others.
+    secret = settings.session_secret or secrets.token_hex(32)
+    settings = dataclasses.replace(settings, session_secret=secret)
+    # Each worker opens the model for itself and checks it then; here it is for the message. No
+    # onnxruntime: a fork of a process in which it was loaded aborts when it ends.
+    if settings.model_from:
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+            process.submit(_fetch, settings).result()
+    else:
+        read_artifact(settings.model, settings.model_sha256)
+    logs.configure()
+    try:
+        with metrics_folder():
+            _Server(settings).run()
+    except SystemExit as end:
+        if end.code == Arbiter.APP_LOAD_ERROR:
+            raise ArtifactError(
+                f"Expected to serve {settings.model}, but no worker could open it.",
+                "What stopped them stands above.",
+            ) from None
+        raise
 
 
-class _Worker(ThreadWorker):  # type: ignore[misc]
-    """gunicorn's thread worker, whose last wait ends when idle connections run out of time.
+class _Lines(Logger):  # type: ignore[misc]
+    """gunicorn's log, in the lines of the server's."""
 
-    gunicorn 26 waits for the whole grace period as soon as one browser keeps its connection open.
-    """
-
-    def wait_for_and_dispatch_events(self, timeout: float) -> None:
-        super().wait_for_and_dispatch_events(min(timeout, 1.0))
+    def setup(self, cfg: Any) -> None:
+        self.cfg = cfg
+        logs.configure()
 
 
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, configured in code. Preloading stays off: onnxruntime's threads die in a fork."""
 
-    def __init__(self, settings: Settings, bind: str, workers: int) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._is_first = True
+        Worker.seconds = settings.deadline_seconds
+        threads = settings.queue + SPARE_THREADS
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
         self._options: dict[str, Any] = {
-            "bind": bind,
-            "workers": workers,
-            "worker_class": _Worker,
-            "threads": REQUEST_THREADS,
-            "graceful_timeout": GRACE_SECONDS,
-            "loglevel": "warning",
+            "bind": f"{host}:{settings.port}",
+            "workers": settings.workers,
+            "worker_class": Worker,
+            "threads": threads,
+            "worker_connections": max(CONNECTIONS, 2 * threads),
+            "keepalive": KEEP_ALIVE_SECONDS,
+            "graceful_timeout": int(settings.deadline_seconds) + GRACE_SECONDS,
+            "logger_class": _Lines,
+            "forwarded_allow_ips": "",  # what proxies say is believed by KIDNEY_PROXIES alone
             "when_ready": _announce,
+            "child_exit": _forget,
+            "pre_fork": self._before_fork,
             # gunicorn 25 and later open a socket in the home folder, which may be read-only
             "control_socket_disable": True,
         }
@@ -98,25 +129,31 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         from kidney.serving.app import create_app
+        from kidney.serving.watch import Watch
 
-        return create_app(self._settings)
+        try:
+            app = create_app(self._settings)
+        except KidneyError as error:
+            print(f"serve.py: {error}", file=sys.stderr, flush=True)
+            if self._is_first:
+                sys.exit(Arbiter.APP_LOAD_ERROR)  # which ends the server
+            time.sleep(_AGAIN_SECONDS)
+            sys.exit(1)  # which lets another worker try again: the file may be replaced by then
+        Watch(app.extensions["kidney.engine"], self._settings).start()
+        return app
+
+    def _before_fork(self, _: Arbiter, worker: Worker) -> None:
+        self._is_first = worker.age <= self._settings.workers
 
 
-def _check_model(settings: Settings) -> None:
+def _fetch(settings: Settings) -> None:
     from kidney.fetch import fetch_model
-    from kidney.predictor import check_artifact
 
-    if settings.model_from:
-        fetch_model(settings.model_from, settings.model, sha256=settings.model_sha256)
-    else:
-        check_artifact(settings.model, settings.model_sha256)
+    fetch_model(settings.model_from, settings.model, sha256=settings.model_sha256)
 
 
-def _check(option: str, value: int, lowest: int, highest: int) -> None:
-    if not lowest <= value <= highest:
-        raise ConfigError(
-            f"Expected {option} to be {lowest} to {highest}, but got {value}.", f"Correct {option}."
-        )
+def _forget(_: Arbiter, worker: Worker) -> None:
+    forget(worker.pid)
 
 
 def _announce(arbiter: Any) -> None:

@@ -27,19 +27,28 @@ class _Parameters(BaseModel):
         return _SCHEMAS[key]
 
 
+def _optional(description: str) -> Any:
+    """Return a parameter that may be left out; null is no value that could be sent."""
+    return Field(
+        None,
+        description=description,
+        json_schema_extra=lambda schema: schema.pop("default", None),  # type: ignore[arg-type]
+    )
+
+
 class PredictionsQuery(_Parameters):
     """What the answer shall hold beside its figures."""
 
     model_config = ConfigDict(extra="forbid")
 
-    overlay: Literal["png"] | SkipJsonSchema[None] = Field(
-        None, description="`png`: each slice with the evidence for its label painted on it."
+    overlay: Literal["png"] | SkipJsonSchema[None] = _optional(
+        "`png`: each slice with the evidence for its label painted on it."
     )
-    evidence: Literal["maps"] | SkipJsonSchema[None] = Field(
-        None, description="`maps`: the evidence of each class, for viewers."
+    evidence: Literal["maps"] | SkipJsonSchema[None] = _optional(
+        "`maps`: the evidence of each class, for viewers."
     )
-    pixels: Literal["png"] | SkipJsonSchema[None] = Field(
-        None, description="`png`: the Hounsfield units of each DICOM slice, for viewers."
+    pixels: Literal["png"] | SkipJsonSchema[None] = _optional(
+        "`png`: the Hounsfield units of each DICOM slice, for viewers."
     )
 
 
@@ -47,7 +56,8 @@ class Uploads(_Parameters):
     """A multipart form."""
 
     file: list[FileStorage] = Field(
-        description="JPEG or PNG pictures, DICOM files of CT, or zip archives of either."
+        min_length=1,
+        description="JPEG or PNG pictures, DICOM files of CT, or zip archives of either.",
     )
 
 
@@ -165,6 +175,15 @@ class Status(BaseModel):
     """That it works."""
 
     status: str
+
+
+class Readiness(Status):
+    """That the model answers."""
+
+    sha256: str = Field(description="SHA-256 of its file.")
+    new_model_refused: bool = Field(
+        description="A newer file is there and failed its checks: the server's log says why."
+    )
 
 
 class ProblemDetails(BaseModel):

@@ -1,20 +1,19 @@
-"""What surrounds every answer: headers that confine it, a request id and one line in the log."""
+"""What surrounds every request: limits, a request id, and headers that confine the answer."""
 
-import logging
 import re
-import time
 import uuid
 from io import BytesIO
 from typing import IO
 
 from flask import Flask, Request, Response, g, request
+from flask_cors import CORS
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from kidney.serving.settings import Settings
 
-_log = logging.getLogger("kidney.serving")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
-    # Nothing inline; all comes from here but pictures, which lie in the page or in the browser.
+    # All comes from here and nothing is inline; pictures of a result lie in the page.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
         "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; "
@@ -22,10 +21,12 @@ _HEADERS = {
     ),
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), display-capture=(), geolocation=(), microphone=()",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",  # frame-ancestors for old browsers
 }
+_HTTPS_ONLY = "max-age=31536000"  # a year
 _SPARE_FORM_PARTS = 8  # a few files too many still get the message that counts them
 
 
@@ -43,14 +44,27 @@ class InMemoryRequest(Request):
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Give `app` its limits, its headers, its request ids and its log."""
+    """Give `app` its limits, its request ids and its headers."""
+    app.debug = False  # whatever FLASK_DEBUG says
     app.request_class = InMemoryRequest
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.config["MAX_FORM_PARTS"] = settings.max_files + _SPARE_FORM_PARTS
+    if settings.proxies:
+        count = settings.proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=0)  # type: ignore[method-assign]
+    if settings.cors_origins:
+        CORS(
+            app,
+            resources=r"/api/.*",
+            origins=list(settings.cors_origins),
+            methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID"],
+            expose_headers=["Retry-After", "X-Request-ID"],
+            max_age=600,
+        )
 
     @app.before_request
     def begin() -> None:
-        g.started = time.perf_counter()
         sent = request.headers.get("X-Request-ID", "")
         g.request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
@@ -58,15 +72,8 @@ def register(app: Flask, settings: Settings) -> None:
     def finish(response: Response) -> Response:
         response.headers.update(_HEADERS)
         response.headers["X-Request-ID"] = g.request_id
+        if request.is_secure:
+            response.headers["Strict-Transport-Security"] = _HTTPS_ONLY
         if request.endpoint != "static":
             response.headers["Cache-Control"] = "no-store"
-        _log.info(
-            "%s %s %s %d %.1f ms",
-            g.request_id,
-            request.method,
-            # The route and not the path: an unknown path is the client's text and may hold a name.
-            request.url_rule or "(unknown path)",
-            response.status_code,
-            (time.perf_counter() - g.started) * 1000,
-        )
         return response

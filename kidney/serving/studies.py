@@ -115,6 +115,7 @@ class _Reader:
         self._room = settings.max_request_pixels
         self._pictures: list[Slice] = []
         self._frames: dict[str, list[Slice]] = {}  # of each DICOM file, by its key
+        self._names: dict[str, str] = {}  # how errors call it, likewise
         self._headers: list[tuple[str, DicomHeader]] = []
         self._skipped: list[tuple[str, Skipped, ImageError]] = []  # with the UID of the study
         self._counts: dict[int, int] = {}  # slices so far, by upload
@@ -159,10 +160,11 @@ class _Reader:
                 ),
             )
         except NoSliceError as error:
-            reason = f"{file.name}: {error.problem.partition(', ')[2].rstrip('.')}"
+            reason = f"{file.name}: {error.problem.partition(', got ')[2].rstrip('.')}"
             self._skipped.append((_study_uid(file), Skipped(file.upload, reason), error))
             return
         self._headers.append((file.key, image.header))
+        self._names[file.key] = file.name
         greys = to_grey(image.hu, self._window)
         self._frames[file.key] = [
             self._slice(file, grey, hu if self._with_hu else None)
@@ -207,11 +209,11 @@ class _Reader:
 
     def _refused(self, key: str, reason: str) -> tuple[str, Skipped, ImageError]:
         """Give back what a file took that is no slice by its header: a localizer is a picture."""
-        first = self._frames.pop(key)[0]
+        upload, name = self._frames.pop(key)[0].file, self._names[key]
         uid = dict(self._headers)[key].study_uid
-        problem = f"Expected file {first.file} to be a CT slice, but it is {reason}."
+        problem = f"Expected {name} to be a CT slice, got {reason}."
         error = NoSliceError(problem, "Send the slices of the series.")
-        return uid, Skipped(first.file, f"file {first.file}: {reason}"), error
+        return uid, Skipped(upload, f"{name}: {reason}"), error
 
 
 def _files(uploads: Sequence[bytes], settings: Settings) -> Iterator[_File]:

@@ -375,7 +375,7 @@ def test_pictures_without_hounsfield_units_are_refused(series: Series):
         "got colours: a": {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"},
         "to be grey": {"PhotometricInterpretation": "PALETTE COLOR"},
         "8 or 16 bits": {"BitsAllocated": 32},
-        "without one": {"PixelData": None},
+        "without a picture": {"PixelData": None},
     }.items():
         with pytest.raises(ImageTypeError, match=reason):
             hu_of(changed(series[1][0], **values))

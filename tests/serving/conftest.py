@@ -20,7 +20,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def app(model: Path) -> Flask:
-    settings = Settings(model=model, threads=1, auth=False, max_upload_bytes=1_000_000, max_files=4)
+    settings = Settings(model=model, threads=1, max_upload_bytes=1_000_000, max_files=4, auth=False)
     return create_app(settings)
 
 

@@ -1,0 +1,170 @@
+"""gunicorn's thread worker, made to hang for nobody and to lose nothing when it ends.
+
+As it comes (26.2), a connection that sends nothing takes one of the threads for five seconds, a
+request that trickles in takes one for good, the main loop waits for each client that is slow to
+close, and what the system has accepted but no worker has is reset on SIGTERM. Each method here
+mends one of these.
+"""
+
+import contextlib
+import io
+import selectors
+import socket
+import time
+from collections import deque
+from functools import partial
+from typing import Any
+
+from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
+from werkzeug.exceptions import RequestTimeout
+
+DRAIN_SECONDS = 2.0  # for idle connections, once the worker is to end
+LINGER_SECONDS = 5.0  # for a client to read its answer and close
+_MOST_ACCEPTED = 64  # connections in a row, before others are looked at again
+_BLOCK = 1 << 16  # bytes
+
+
+class _Connection(TConn):  # type: ignore[misc]
+    """One client. Its end is the worker's business."""
+
+    def __init__(self, worker: "Worker", *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.worker = worker
+
+    def close(self, graceful: bool = False) -> None:
+        if graceful:
+            self.worker.linger(self)
+        else:
+            super().close()
+
+
+class _LateError(RequestTimeout, TimeoutError):
+    """A body that did not arrive in time: 408 for the application, a timeout for gunicorn."""
+
+
+class _Body(io.RawIOBase):
+    """The body of one request. gunicorn's own reads a kilobyte at a time.
+
+    Args:
+        reader: gunicorn's, which knows where the body ends.
+        until: by `time.monotonic`; who waits for more after that gets a 408.
+    """
+
+    def __init__(self, reader: Any, until: float) -> None:
+        self._reader = reader
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._reader.read(len(buffer))
+        if not data and time.monotonic() >= self._until:
+            raise _LateError
+        buffer[: len(data)] = data
+        return len(data)
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """A pool of threads for requests; `seconds` is how long one may take to arrive."""
+
+    seconds = 30.0
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._handled: dict[_Connection, float] = {}  # since when, by time.monotonic
+        self._lingering: deque[_Connection] = deque()
+
+    def accept(self, listener: socket.socket) -> None:
+        """Take new connections; none gets a thread before it has sent something."""
+        for _ in range(_MOST_ACCEPTED):
+            if not self._accept_one(listener):
+                return
+
+    def _accept_one(self, listener: socket.socket) -> bool:
+        try:
+            client, address = listener.accept()
+        except OSError:  # there is none, or no file descriptor left for it: later, then
+            return False
+        self.nr_conns += 1
+        connection = _Connection(self, self.cfg, client, address, listener.getsockname())
+        connection.set_timeout()
+        self.pending_conns.append(connection)
+        callback = partial(self.on_pending_socket_readable, connection)
+        self.poller.register(client, selectors.EVENT_READ, callback)
+        return True
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """At the end, take what still waits at the door, and let the next be refused at once."""
+        super().set_accept_enabled(enabled)
+        if not enabled and not self.alive:
+            for listener in self.sockets:
+                while self._accept_one(listener):
+                    pass
+                listener.close()
+            soon = time.monotonic() + DRAIN_SECONDS
+            for connection in (*self.pending_conns, *self.keepalived_conns):
+                connection.timeout = min(connection.timeout, soon)
+
+    def handle(self, connection: _Connection) -> Any:
+        """Answer one request, and remember since when."""
+        self._handled[connection] = time.monotonic()
+        try:
+            return super().handle(connection)
+        finally:
+            del self._handled[connection]
+
+    def handle_request(self, req: Any, conn: _Connection) -> Any:
+        """Answer a request whose body is read in large pieces and not after its time."""
+        body = _Body(req.body.reader, self._handled[conn] + self.seconds)
+        req.body = io.BufferedReader(body, _BLOCK)
+        return super().handle_request(req, conn)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        """Look at the clocks of connections every second, and more often at the end."""
+        super().wait_for_and_dispatch_events(min(timeout, 1.0 if self.alive else 0.1))
+        now = time.monotonic()
+        for connection, since in tuple(self._handled.items()):
+            if now - since > self.seconds:
+                _stop_reading(connection.sock)
+        while self._lingering and self._lingering[0].timeout < now:
+            self._let_go(self._lingering[0])
+
+    def linger(self, connection: _Connection) -> None:
+        """Close in two steps: a client that still sends would else lose its answer to a reset.
+
+        https://www.rfc-editor.org/rfc/rfc9112#section-9.6
+        """
+        try:
+            connection.sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the client was faster
+            connection.close()
+            return
+        connection.sock.setblocking(False)
+        connection.timeout = time.monotonic() + LINGER_SECONDS
+        self.nr_conns += 1
+        self._lingering.append(connection)
+        callback = partial(self._discard, connection)
+        self.poller.register(connection.sock, selectors.EVENT_READ, callback)
+
+    def _discard(self, connection: _Connection, client: socket.socket) -> None:
+        try:
+            if client.recv(_BLOCK):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._let_go(connection)
+
+    def _let_go(self, connection: _Connection) -> None:
+        self._lingering.remove(connection)
+        self.poller.unregister(connection.sock)
+        self.nr_conns -= 1
+        connection.close()
+
+
+def _stop_reading(client: socket.socket) -> None:
+    """Let whoever waits for more of a request find its end."""
+    with contextlib.suppress(OSError):  # it is closed already
+        client.shutdown(socket.SHUT_RD)
