@@ -1,4 +1,4 @@
-"""One server, one browser, and pages that fail a test which makes them ask or run what they must not."""
+"""One server, one browser, and pages that fail a test in which they do what they must not."""
 
 import base64
 import dataclasses
@@ -102,18 +102,17 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.set_default_timeout(15_000)
         host = urlsplit(at).netloc
-        page.on(
-            "request",
-            lambda request: (
+
+        def note_request(request: Any) -> None:
+            if urlsplit(request.url).netloc not in ("", host):
                 foreign.append(request.url)
-                if urlsplit(request.url).netloc not in ("", host)
-                else None
-            ),
-        )
-        page.on(
-            "console",
-            lambda message: complaints.append(message.text) if message.type == "error" else None,
-        )
+
+        def note_complaint(message: Any) -> None:
+            if message.type == "error":
+                complaints.append(message.text)
+
+        page.on("request", note_request)
+        page.on("console", note_complaint)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(at + where)
         return page
@@ -141,13 +140,13 @@ def pixels(page: Page, canvas: str) -> np.ndarray:
         """id => {
           const canvas = document.getElementById(id);
           const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          return [canvas.width, canvas.height, btoa(Array.from(data, (value) => String.fromCharCode(value)).join(""))];
+          const letters = Array.from(data, (value) => String.fromCharCode(value));
+          return [canvas.width, canvas.height, btoa(letters.join(""))];
         }""",
         canvas,
     )
-    return np.frombuffer(base64.b64decode(values), dtype=np.uint8).reshape(height, width, 4)[
-        ..., :3
-    ]
+    colours = np.frombuffer(base64.b64decode(values), dtype=np.uint8)
+    return colours.reshape(height, width, 4)[..., :3]
 
 
 def at_slice(page: Page, number: int) -> None:

@@ -220,7 +220,7 @@ def test_an_error_is_told_in_words_and_loses_nothing(visit):
 
 def test_sending_can_be_stopped(visit):
     page = visit()
-    page.route("**/predictions*", lambda route: None)  # never an answer
+    page.route("**/predictions*", lambda _: None)  # never an answer
     page.set_input_files("#file", [PNG])
     page.click("#read")
     page.wait_for_selector("#progress:not([hidden])")
@@ -293,8 +293,8 @@ def test_the_keyboard_is_enough(visit, series):
                 return
         raise AssertionError(f"{selector} is not reached")
 
-    tab_to("#choose-files")
     with page.expect_file_chooser() as chooser:
+        tab_to("#choose-files")
         page.keyboard.press("Enter")
     chooser.value.set_files(series)
     tab_to("#read")
