@@ -230,6 +230,21 @@ def test_sending_can_be_stopped(visit):
     assert page.is_enabled("#read")
 
 
+def test_going_back_leads_to_the_form_with_its_files(visit):
+    page = read(visit(), PNG)
+    page.evaluate("location.hash = 'main'")  # as the link that skips the header does
+    assert page.is_visible("#result")
+    page.go_back()
+    assert page.is_visible("#result")
+    page.go_back()
+    assert not page.is_visible("#result")
+    assert "1 file" in words(page, "#chosen")
+    page.click("#read")
+    page.wait_for_selector("#result:not([hidden])")
+    page.click("#again")
+    assert page.is_visible("#upload")
+
+
 def test_files_can_be_dropped(visit):
     page = visit()
     page.evaluate(

@@ -4,7 +4,7 @@ import { fillNumbers } from "./numbers.js";
 import { filled, say } from "./slots.js";
 import { pictures, show } from "./stage.js";
 import { shownAs, sliceTitle } from "./viewer.js";
-import { sliceWords, studyWords } from "./words.js";
+import { isForeign, sliceWords, studyWords } from "./words.js";
 
 /**
  * Make the report of a study anew, of the slice and as it is looked at.
@@ -53,9 +53,10 @@ export function writeReport(place, shown) {
   fillNumbers(table.createTHead(), table.createTBody(), prediction, study, card, predictions.length > 1);
 }
 
-function decisiveWords({ decisive, slices }) {
+function decisiveWords(study) {
+  const { decisive, slices } = study;
   if (slices.length === 1) return "this slice alone";
-  if (decisive.length === 0) return "no slice more than another";
+  if (isForeign(study) || decisive.length === 0) return "no slice";
   return `slices ${decisive.map((at) => at + 1).join(", ")}`;
 }
 

@@ -47,8 +47,9 @@ export function createViewer({ ramp, windows }) {
     by("next-suspicious").disabled = by("previous-suspicious").disabled = !suspicious;
     if (several) {
       now.mark = drawStrip(by("chart"), predictions, card);
+      by("chart").parentElement.style.maxWidth = `${predictions.length * 4 + 8}rem`;
       nameRows(by("chart-names"), card);
-      nameDecisive(study.decisive);
+      nameDecisive(isForeign(study) ? [] : study.decisive);
       by("strip-summary").textContent = stripSummary(predictions, card);
     }
     go(study.decisive[0] ?? 0);
