@@ -89,7 +89,9 @@ def form(*files: bytes) -> tuple[bytes, dict[str, str]]:
     boundary = uuid.uuid4().hex
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{n}.png"\r\n'
-        "Content-Type: image/png\r\n\r\n".encode() + data + b"\r\n"
+        "Content-Type: image/png\r\n\r\n".encode()
+        + data
+        + b"\r\n"
         for n, data in enumerate(files)
     ]
     body = b"".join(parts) + f"--{boundary}--\r\n".encode()
