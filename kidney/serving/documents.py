@@ -34,13 +34,13 @@ _WORDS = {
     403: "The session's form token is missing or old.",
     404: "There is nothing at this address.",
     405: "Another method.",
+    408: "The request did not arrive in time.",
     413: "More bytes, files, frames or pixels than the server takes.",
     415: "A file of another kind.",
     422: "A file is damaged.",
     429: "Too many requests for this key.",
     500: "The server failed.",
-    503: "The server is busy, or has no model.",
-    504: "It took longer than the server allows.",
+    503: "The server is busy, ran out of the request's time, or has no model.",
 }
 _KEYS: dict[str, Any] = {
     "bearer": {"type": "http", "scheme": "bearer"},

@@ -79,7 +79,12 @@ class _File(NamedTuple):
 
 
 def read_studies(
-    uploads: Sequence[bytes], settings: Settings, window: Window, *, with_hu: bool = False
+    uploads: Sequence[bytes],
+    settings: Settings,
+    window: Window,
+    *,
+    with_hu: bool = False,
+    before_each: Callable[[], None] = lambda: None,
 ) -> list[Study]:
     """Read the slices of uploaded files, each a picture, a DICOM file or a zip of these.
 
@@ -91,6 +96,7 @@ def read_studies(
         settings: the limits.
         window: through which Hounsfield units are shown.
         with_hu: keep the Hounsfield units too.
+        before_each: called before each file is decoded; what it raises ends the reading.
 
     Returns:
         The pictures first, if there are any, then each series.
@@ -101,6 +107,7 @@ def read_studies(
     """
     reader = _Reader(settings, window, with_hu)
     for file in _files(uploads, settings):
+        before_each()
         reader.add(file)
     return reader.studies()
 
