@@ -16,10 +16,13 @@ from random import Random
 from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
+import pydicom
 from flask import Flask
+from pydicom.uid import JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from kidney.serving.app import create_app
 from kidney.serving.settings import Settings
+from tests.imaging.dicom_files import as_bytes, compressed
 from tests.serving.files import packed, seeds
 from tests.serving.mutations import mutated
 from tests.tiny_model import write_tiny_model
@@ -28,6 +31,7 @@ SHARED = Path(__file__).parents[3] / "shared" / "data"
 SECONDS = 2.0  # the most for one request
 GROWTH = 1.1  # of the resident memory, from the warm-up to the end
 WARM_UP = 0.2  # of the cases: caches and pools have filled by then
+SYNTAXES = (RLELossless, JPEGLSLossless, JPEGLosslessSV1)
 QUERIES = ("", "?overlay=png", "?evidence=maps&pixels=png")
 
 
@@ -108,12 +112,16 @@ def real_seeds() -> dict[str, tuple[bytes, ...]]:
         jpeg = tuple(archive.read(name) for name in names[::40])
     with ZipFile(SHARED / "ct-dicom-series.zip") as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
-        dicom = tuple(archive.read(name) for name in names[:2])
+        stored = [archive.read(name) for name in names[:2]]
+    dataset = pydicom.dcmread(BytesIO(stored[0]))
+    dataset.decompress()
+    plain = as_bytes(dataset)
+    dicom = (*stored, plain, *(compressed(plain, syntax) for syntax in SYNTAXES))
     return {
         "jpeg": made["jpeg"] + jpeg,
         "png": made["png"],
         "dicom": made["dicom"] + dicom,
-        "zip": (*made["zip"], packed(*dicom)),
+        "zip": (*made["zip"], packed(*stored)),
     }
 
 
