@@ -15,13 +15,19 @@ from collections import deque
 from functools import partial
 from typing import Any
 
+from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 from werkzeug.exceptions import RequestTimeout
+
+from kidney.serving.problems import refuse_unread
 
 DRAIN_SECONDS = 2.0  # for idle connections, once the worker is to end
 LINGER_SECONDS = 5.0  # for a client to read its answer and close
 _MOST_ACCEPTED = 64  # connections in a row, before others are looked at again
 _BLOCK = 1 << 16  # bytes
+
+
+util.write_error = refuse_unread  # gunicorn's own is HTML and quotes the request
 
 
 class _Connection(TConn):  # type: ignore[misc]

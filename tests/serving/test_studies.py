@@ -176,6 +176,21 @@ def test_frames_are_limited():
         studies(multi_frame(), settings=Settings(max_frames=3))
 
 
+def test_who_runs_out_of_time_decodes_no_more():
+    class LateError(Exception):
+        pass
+
+    seen = []
+
+    def check() -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            raise LateError
+
+    with pytest.raises(LateError):
+        read_studies([packed(*series())], SETTINGS, WINDOW, before_each=check)
+
+
 @pytest.mark.parametrize(
     "change",
     [
