@@ -261,15 +261,41 @@ def test_files_can_be_dropped(visit):
     page.wait_for_selector("#stage[data-shown]")
 
 
+def pages_of(printed: bytes) -> int:
+    return len(re.findall(rb"/Type\s*/Page\b", printed))
+
+
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
 def test_the_report_is_one_page(visit, series, paper):
     page = read(visit(), series)
-    printed = page.pdf(format=paper)
-    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1
+    assert pages_of(page.pdf(format=paper)) == 1
     report = re.sub(r"\s+", " ", page.text_content("#report"))
     for said in ("Not a diagnosis", "these 6 slices", "tiny-run", "SHA-256", "UTC", "Request"):
         assert said in report
     assert (pixels(page, "original") == pixels(page, "report-original")).all()
+
+
+def test_a_long_report_is_one_page_and_all_of_it_is_on_it(visit, tmp_path):
+    with zipfile.ZipFile(tmp_path / "p.zip", "w") as archive:
+        for number in range(8):
+            archive.writestr(f"notes-{number}.txt", b"no slice")
+        for number, grey in enumerate((90, 0, 255, 128)):
+            square = np.full((256, 256), grey, dtype=np.uint8)
+            archive.writestr(f"{number}.png", encode(square))
+    page = read(visit(), tmp_path / "p.zip")
+    page.emulate_media(media="print")
+    assert pages_of(page.pdf(format="Letter")) == 1
+    page.set_viewport_size({"width": 710, "height": 950})  # Letter within its margins
+    assert page.evaluate(
+        """() => {
+          const report = document.getElementById("report");
+          const end = (part) => report.querySelector(part).getBoundingClientRect().bottom;
+          const start = (part) => report.querySelector(part).getBoundingClientRect().top;
+          return report.scrollHeight <= report.clientHeight
+            && end("figure:last-child figcaption") <= start(".report-columns")
+            && end(".report-columns") <= start("footer");
+        }"""
+    )
 
 
 def test_nothing_is_wider_than_a_phone(visit, series):
