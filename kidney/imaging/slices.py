@@ -61,6 +61,6 @@ def _shown(
     if window is None:
         raise ConfigError(
             f"{name} holds Hounsfield units, and no window says how to show them.",
-            "Set a window: abdomen, kidney or bone, or WIDTH/LEVEL such as 350/50.",
+            "Set a window: abdomen, kidney, bone or lung, or WIDTH/LEVEL such as 350/50.",
         )
     return list(to_grey(read(), window))

@@ -42,7 +42,9 @@ class Window:
         return f"{self.width:.10g}/{self.center:.10g}"
 
 
-_CHOICES = "abdomen, kidney or bone, or WIDTH/LEVEL in HU with a width above 1, such as 350/50"
+_CHOICES = (
+    "abdomen, kidney, bone or lung, or WIDTH/LEVEL in HU with a width above 1, such as 350/50"
+)
 ABDOMEN = Window(center=40, width=400)
 WINDOWS: Mapping[str, Window] = {
     "abdomen": ABDOMEN,  # the usual one for soft tissue
@@ -51,6 +53,7 @@ WINDOWS: Mapping[str, Window] = {
     # gives them. Fat and stones end at black and white.
     "kidney": Window(center=80, width=250),
     "bone": Window(center=480, width=2500),  # keeps dense stones and bone apart
+    "lung": Window(center=-600, width=1500),  # the bases of the lungs lie above the kidneys
 }
 
 

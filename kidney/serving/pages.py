@@ -1,85 +1,57 @@
-"""The pages for people: send one slice, read the result."""
+"""The pages for people: send slices, read the result; and what makes the page an app of a phone."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import datetime
 
-from flask import Blueprint, render_template
+from flask import Blueprint, Response, current_app, render_template
+from werkzeug.wrappers import Response as Answer
 
-from kidney.decision import NEEDS_REVIEW, NOT_A_KIDNEY_CT, decide, findings
-from kidney.imaging.pictures import decode_picture
-from kidney.overlay import RAMP, within
-from kidney.serving.answers import OVERLAY_SIDE, overlay_url, png_url
+from kidney.imaging.windows import WINDOWS
+from kidney.overlay import RAMP
 from kidney.serving.engine import Engine
+from kidney.serving.results import shown_studies
 from kidney.serving.settings import Settings
-from kidney.serving.uploads import uploaded_files
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One line of the chart.
-
-    Attributes:
-        label: what the class is called for people.
-        probability: 0 to 1.
-        text: the probability for people.
-    """
-
-    label: str
-    probability: float
-    text: str
+from kidney.serving.uploads import read_uploads, uploaded_files
+from kidney.serving.words import SLOTS, percent
 
 
 def blueprint(engine: Engine, settings: Settings) -> Blueprint:
-    """Return the page at /."""
+    """Return the page at /, and the manifest and the service worker beside it.
+
+    With a script the page sends files to the API and shows the answer itself; without one its form
+    comes here.
+    """
     routes = Blueprint("pages", __name__)
 
     @routes.app_context_processor
     def common() -> dict[str, object]:
-        return {"card": engine.model.card, "percent": percent}
+        return {"card": engine.model.card, "percent": percent, "ramp": RAMP, "slots": SLOTS}
 
     @routes.get("/")
     def upload() -> str:
-        return render_template("upload.html")
+        # Pairs: the order of the presets is told by nothing else.
+        windows = [(name, (window.center, window.width)) for name, window in WINDOWS.items()]
+        return render_template("upload.html", windows=windows)
 
     @routes.post("/")
     def result() -> str:
-        (data,) = uploaded_files(most=1)
-        slice_ = decode_picture(data, "the picture", settings.max_pixels)
-        reading = engine.read([slice_])
-        card, (answer,) = reading.model.card, reading.answers
-        decision = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
-        pairs = zip(card.classes, answer.probabilities.tolist(), strict=True)
-        bars = [Bar(card.names[label], value, percent(value)) for label, value in pairs]
-
-        def named(classes: Iterable[str]) -> list[str]:
-            return [card.names[name] for name in classes]
-
+        studies, reading = read_uploads(engine, settings, uploaded_files(settings.max_files))
         return render_template(
             "result.html",
-            card=card,
-            decision=decision,
-            label=card.names[decision.label],
-            suspected=named(decision.suspected),
-            prediction_set=named(decision.prediction_set),
-            foreign=decision.outcome == NOT_A_KIDNEY_CT,
-            unsure=decision.outcome == NEEDS_REVIEW,
-            not_suspected=named(
-                name for name in findings(card.classes) if name not in decision.suspected
-            ),
-            bars=sorted(bars, key=lambda bar: -bar.probability),
-            slice_url=png_url(within(slice_, OVERLAY_SIDE)),
-            overlay_url=overlay_url(slice_, answer, decision, card),
-            has_evidence=answer.evidence[card.classes.index(decision.label)].max() > 0,
-            ramp=RAMP,
+            card=reading.model.card,
+            sha256=reading.model.sha256,
+            time=datetime.datetime.now(datetime.UTC),
+            studies=shown_studies(studies, reading),
         )
 
+    @routes.get("/manifest.webmanifest")
+    def manifest() -> Answer:
+        response = current_app.send_static_file("manifest.webmanifest")
+        response.mimetype = "application/manifest+json"
+        return response
+
+    @routes.get("/service-worker.js")
+    def service_worker() -> Response:
+        # From the root: a service worker rules over what lies below its own address.
+        return current_app.send_static_file("service-worker.js")
+
     return routes
-
-
-def percent(probability: float) -> str:
-    """Return a probability, 0 to 1, as whole percent that never claims certainty."""
-    if probability < 0.01:
-        return "under 1 %"
-    if probability > 0.99:
-        return "over 99 %"
-    return f"{probability:.0%}".replace("%", " %")

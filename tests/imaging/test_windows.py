@@ -59,7 +59,7 @@ def test_windows_are_named_or_written_as_width_and_level():
              "nan/40", "inf/40", "1e999/40", "400/40 ", "\u0663\u0665/\u0665"],
 )  # fmt: skip
 def test_other_windows_are_refused_with_the_names(text: str):
-    with pytest.raises(ConfigError, match="abdomen, kidney or bone, or WIDTH/LEVEL"):
+    with pytest.raises(ConfigError, match="abdomen, kidney, bone or lung, or WIDTH/LEVEL"):
         window_named(text)
 
 

@@ -1,0 +1,72 @@
+// One page for the printer: the result, the slice that says most, the numbers, and where they come from.
+
+import { fillNumbers } from "./numbers.js";
+import { filled, say } from "./slots.js";
+import { pictures, show } from "./stage.js";
+import { shownAs, sliceTitle } from "./viewer.js";
+import { isForeign, sliceWords, studyWords } from "./words.js";
+
+/**
+ * Make the report of a study anew, of the slice and as it is looked at.
+ *
+ * shown: {study, predictions, card, look, model, requestId, time (Date), colours}; look is the viewer's.
+ */
+export function writeReport(place, shown) {
+  const { study, predictions, card, look, model } = shown;
+  const { pixels } = look;
+  const prediction = predictions[look.position];
+  const title = sliceTitle(look.position, predictions.length);
+  const said = studyWords(study, predictions, card);
+  place.replaceChildren(filled(document.getElementById("report-words"), {
+    slice_name: title,
+    shown_as: shownAs(pixels, look),
+    overlay_name: `Evidence for ${card.names[look.className]}`,
+    read: readWords(study, predictions),
+    decisive: decisiveWords(study),
+    run: model.run,
+    exported: `${model.created.slice(0, 10)}, code ${model.code.slice(0, 12)}, ${model.precision}`,
+    sha256: model.sha256,
+    time: shown.time.toISOString().replace("T", " ").slice(0, 19) + " UTC",
+    request: shown.requestId,
+  }));
+  const part = (name) => place.querySelector(`[data-part=${name}]`);
+
+  const headline = document.createElement("div");
+  const words = document.createElement("div");
+  say(headline, "headline", said);
+  say(words, "verdict", said);
+  part("verdict").replaceChildren(headline, words);
+  if (predictions.length > 1) {
+    const slice = document.createElement("div");
+    const name = document.createElement("h2");
+    name.textContent = title;
+    say(slice, "verdict", { ...sliceWords(prediction, card), not_suspected: "", none_stand: false });
+    slice.prepend(name);
+    part("verdict").append(slice);
+  }
+
+  const { original, overlay } = pictures(pixels, prediction.evidence_maps, look, shown.colours);
+  show(part("original"), original);
+  show(part("overlay"), overlay);
+
+  const table = part("numbers");
+  fillNumbers(table.createTHead(), table.createTBody(), prediction, study, card, predictions.length > 1);
+}
+
+function decisiveWords(study) {
+  const { decisive, slices } = study;
+  if (slices.length === 1) return "this slice alone";
+  if (isForeign(study) || decisive.length === 0) return "no slice";
+  return `slices ${decisive.map((at) => at + 1).join(", ")}`;
+}
+
+function readWords(study, predictions) {
+  const kind = study.kind === "dicom" ? "a DICOM CT series" : "pictures";
+  const slices = predictions.length === 1 ? "1 slice" : `${predictions.length} slices`;
+  const more = [
+    study.slice_mm ? `${study.slice_mm.toFixed(1)} mm apart` : "",
+    study.view ?? "",
+    study.contrast ? "contrast agent named" : "",
+  ].filter(Boolean);
+  return [`${slices} of ${kind}`, ...more].join(", ");
+}
