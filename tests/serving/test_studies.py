@@ -210,6 +210,18 @@ def test_no_value_of_a_file_is_quoted(change):
 
 
 @pytest.mark.filterwarnings("ignore")
+def test_what_a_decoder_stumbles_over_is_not_quoted():
+    plain = series()[0]
+    slope = plain.index(b"\x28\x00\x53\x10DS") + 8  # what follows are its digits
+    strange = plain[:slope] + b"Q" + plain[slope + 1 :]
+    with pytest.raises(ImageError, match="'Q"):
+        read_dicom(strange, "it")
+    with pytest.raises(ImageError, match=r"^file 1 begins like a DICOM") as caught:
+        studies(strange)
+    assert "'Q" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
 def test_no_reason_quotes_a_value():
     strange = changed(series()[0], Modality=SECRET)
     (study,) = studies(series()[1], strange)
