@@ -25,8 +25,12 @@ WHITE = encode(np.full((40, 50), 255, np.uint8))
 
 def scraped(client) -> dict[str, list[tuple[dict[str, str], float]]]:
     """What /metrics says: name -> labels and value of each sample."""
+    return scraped_text(client.get("/metrics").text)
+
+
+def scraped_text(text: str) -> dict[str, list[tuple[dict[str, str], float]]]:
     found: dict[str, list[tuple[dict[str, str], float]]] = {}
-    for family in text_string_to_metric_families(client.get("/metrics").text):
+    for family in text_string_to_metric_families(text):
         found.setdefault(family.name, [])
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
