@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench serve
+.PHONY: help setup demo test check bench fuzz serve
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -27,6 +27,10 @@ check: setup ## Lint, formatting and types
 
 bench: setup ## Measure the parts against what they are made of
 	$(BIN)/python scripts/benchmark.py
+
+fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document allows
+	$(BIN)/python -m tests.serving.fuzz
+	KIDNEY_EXAMPLES=1000 $(BIN)/pytest tests/serving/test_contract.py
 
 serve: setup ## Serve artifacts/kidney.onnx to this machine, on port 8000
 	KIDNEY_AUTH=off $(BIN)/python serve.py

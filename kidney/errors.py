@@ -42,5 +42,9 @@ class ImageTypeError(ImageError):
     """The bytes are of a kind that is not read here."""
 
 
+class NoSliceError(ImageTypeError):
+    """A DICOM file that may be whole and holds no CT slice, such as a report or a directory."""
+
+
 class ImageSizeError(ImageError):
     """The picture has more or fewer pixels than a CT slice can have."""

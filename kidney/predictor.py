@@ -112,7 +112,12 @@ class Predictor:
             step = max(1, min(BATCH, BATCH_PIXELS // (height * width)))
             for start in range(0, len(positions), step):
                 chunk = positions[start : start + step]
-                batch = np.stack([slices[position] for position in chunk])[:, None]  # (N, 1, H, W)
+                # (N, 1, H, W); one slice is not copied
+                batch = (
+                    slices[chunk[0]][None, None]
+                    if len(chunk) == 1
+                    else np.stack([slices[position] for position in chunk])[:, None]
+                )
                 answers.update(zip(chunk, self._run(batch), strict=True))
         return [answers[position] for position in range(len(slices))]
 

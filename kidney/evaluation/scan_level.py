@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-_SMALLEST = 1e-12  # a probability of 0 would veto its class for the whole scan
+from kidney.study import pool
 
 
 class ScanAnswers(NamedTuple):
@@ -36,10 +36,7 @@ def scan_weights(scans: NDArray[np.str_]) -> NDArray[np.float64]:
 def scan_answers(
     labels: NDArray[np.int64], probabilities: NDArray[np.floating], scans: NDArray[np.str_]
 ) -> ScanAnswers:
-    """Return the answer of each scan: the softmax of the mean over slices of log probability.
-
-    That is the normalised geometric mean (a logarithmic opinion pool, Genest and Zidek 1986). The
-    mean and not the sum, since near copies do not add up as independent evidence would.
+    """Return the answer of each scan, its slices pooled as `kidney.study.pool` does.
 
     Args:
         labels: int64 (N,), class indices below K.
@@ -48,14 +45,10 @@ def scan_answers(
     """
     names, scan_of, slices = np.unique(scans, return_inverse=True, return_counts=True)
     classes = probabilities.shape[1]
-    logs = np.zeros((len(names), classes))
-    np.add.at(logs, scan_of, np.log(np.clip(probabilities, _SMALLEST, 1.0)))
-    logs /= slices[:, None]
-    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
     counts = np.bincount(scan_of * classes + labels, minlength=len(names) * classes)
     return ScanAnswers(
         scans=names,
         labels=counts.reshape(-1, classes).argmax(axis=1),
-        probabilities=shares / shares.sum(axis=1, keepdims=True),
+        probabilities=pool(probabilities, scan_of, len(names)),
         slices=slices,
     )

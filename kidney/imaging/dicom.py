@@ -10,7 +10,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_modality_lut
 
-from kidney.errors import ImageError, ImageSizeError, ImageTypeError
+from kidney.errors import ImageError, ImageSizeError, ImageTypeError, NoSliceError
 from kidney.imaging.dicom_file import broken, open_dataset
 from kidney.imaging.dicom_header import (
     DicomHeader,
@@ -19,6 +19,7 @@ from kidney.imaging.dicom_header import (
     header_of,
     normal_of,
     read_header,
+    shown_modality,
 )
 from kidney.imaging.dicom_pixels import stored_frames
 from kidney.imaging.windows import MAX_HU, MIN_HU
@@ -26,6 +27,7 @@ from kidney.imaging.windows import MAX_HU, MIN_HU
 __all__ = ["DicomHeader", "DicomImage", "read_dicom", "read_header"]
 
 MAX_PIXELS = 300_000_000  # of all frames together: 1,100 slices of 512 x 512, 0.6 GB of HU
+MAX_FRAME_PIXELS = 16_000_000  # of one frame
 MAX_FRAMES = 4_000
 MIN_SIDE = 32
 
@@ -51,6 +53,7 @@ def read_dicom(
     name: str,
     max_pixels: int = MAX_PIXELS,
     max_frames: int = MAX_FRAMES,
+    max_frame_pixels: int = MAX_FRAME_PIXELS,
 ) -> DicomImage:
     """Read the slices of a DICOM CT file in Hounsfield units.
 
@@ -63,16 +66,19 @@ def read_dicom(
         name: how errors call it.
         max_pixels: the most pixels of all frames together, checked before one is decoded.
         max_frames: the most frames.
+        max_frame_pixels: the most pixels of one frame.
 
     Raises:
-        ImageTypeError: not DICOM, no CT picture in grey, or a transfer syntax without a decoder.
+        NoSliceError: DICOM, but no CT picture in grey.
+        ImageTypeError: not DICOM, or a transfer syntax without a decoder.
         ImageSizeError: more than a limit allows, or a side below 32 pixels.
         ImageError: broken, truncated, or it cannot be read.
     """
     dataset = open_dataset(data, name, pixels=True)
     try:
         header = header_of(dataset)
-        _check(dataset, header, name, max_pixels, max_frames)
+        _check_kind(dataset, header, name)
+        _check_size(header, name, max_pixels, max_frames, max_frame_pixels)
         hu = np.empty((header.frames, header.rows, header.columns), dtype=np.int16)
         frames = stored_frames(dataset, header, name)
         for frame, stored in zip(range(header.frames), frames, strict=True):
@@ -84,39 +90,47 @@ def read_dicom(
         raise broken(name, error) from error
 
 
-def _check(
-    dataset: pydicom.Dataset, header: DicomHeader, name: str, max_pixels: int, max_frames: int
-) -> None:
+def _check_kind(dataset: pydicom.Dataset, header: DicomHeader, name: str) -> None:
     if "PixelData" not in dataset or header.rows < 1 or header.columns < 1:
-        raise ImageTypeError(
-            f"Expected {name} to hold a picture, but it is a DICOM file without one.",
+        raise NoSliceError(
+            f"Expected {name} to be a CT slice, got a DICOM file without a picture.",
             "Send the CT slices of the series, not its reports, directories or structures.",
         )
     if header.modality != "CT":
-        raise ImageTypeError(
-            f"Expected {name} to be CT, got modality {header.modality or 'unknown'!r}: only CT "
-            "has Hounsfield units.",
+        raise NoSliceError(
+            f"Expected {name} to be CT, got {shown_modality(header.modality)}: only CT has "
+            "Hounsfield units.",
             "Send CT slices.",
         )
-    colours = dataset.get("SamplesPerPixel", 1)
-    shown = str(dataset.get("PhotometricInterpretation", "MONOCHROME2")).strip()
-    if colours != 1 or not shown.startswith("MONOCHROME"):
-        raise ImageTypeError(
-            f"Expected {name} to be grey, got {colours} samples a pixel ({shown}): a capture of a "
-            "screen has no Hounsfield units.",
+    grey = str(dataset.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME")
+    if dataset.get("SamplesPerPixel", 1) != 1 or not grey:
+        raise NoSliceError(
+            f"Expected {name} to be grey, got colours: a capture of a screen has no Hounsfield "
+            "units.",
             "Send the original slices of the series.",
         )
     if dataset.get("BitsAllocated") not in (8, 16):
         raise ImageTypeError(
-            f"Expected {name} to have 8 or 16 bits a pixel, got {dataset.get('BitsAllocated')}.",
+            f"Expected {name} to have 8 or 16 bits a pixel, got another number.",
             "Export it as a plain CT file.",
         )
+
+
+def _check_size(
+    header: DicomHeader, name: str, max_pixels: int, max_frames: int, max_frame_pixels: int
+) -> None:
     size = f"{header.frames} x {header.rows} x {header.columns}"
-    if header.frames > max_frames or header.frames * header.rows * header.columns > max_pixels:
+    pixels = header.rows * header.columns
+    if header.frames > max_frames or header.frames * pixels > max_pixels:
         raise ImageSizeError(
             f"Expected {name} to have at most {max_frames:,} frames and {max_pixels:,} pixels, "
             f"got {size}.",
             "Send single slices at their original resolution (about 512 x 512).",
+        )
+    if pixels > max_frame_pixels:
+        raise ImageSizeError(
+            f"Expected {name} to have at most {max_frame_pixels:,} pixels a frame, got {size}.",
+            "Send slices at their original resolution (about 512 x 512).",
         )
     if min(header.rows, header.columns) < MIN_SIDE:
         raise ImageSizeError(

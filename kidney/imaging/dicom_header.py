@@ -23,6 +23,10 @@ Axis = NDArray[np.float64] | None
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 VIEWS = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices stand on
 _STRAIGHT = 0.8  # cosine of 37 degrees: gantries tilt by up to 30 and are still called axial
+_OTHER_MODALITIES = {  # the usual ones of DICOM PS3.3 C.7.3.1.1.1
+    "CR", "DOC", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTPLAN",
+    "RTSTRUCT", "SC", "SEG", "SR", "US", "XA",
+}  # fmt: skip
 _NOT_GIVEN = ("", "NO", "NONE", "N", "NA", "N/A", "WITHOUT", "UNENHANCED", "NO CONTRAST")
 
 
@@ -115,6 +119,11 @@ def modality_of(dataset: pydicom.Dataset) -> str:
     """Return the modality; where it is missing, CT for the storage classes of CT."""
     modality = _text(dataset, "Modality").upper()
     return modality or ("CT" if dataset.get("SOPClassUID") in CT_CLASSES else "")
+
+
+def shown_modality(modality: str) -> str:
+    """Return how a modality is called in a message; one that is no code may be anybody's name."""
+    return f"modality {modality}" if modality in _OTHER_MODALITIES else "another modality"
 
 
 def first(dataset: pydicom.Dataset, macro: str, keyword: str, frame: int = 0) -> list[Any]:

@@ -82,7 +82,8 @@ def stored_frames(
     """
     syntax = UID(dataset.file_meta.TransferSyntaxUID)
     if syntax not in _PLUGINS and syntax not in _LOSSLESS_JPEG + _JPEG_LS:
-        raise _no_decoder(name, syntax.name, syntax)
+        known = syntax.name != syntax  # what is not may be any text
+        raise _no_decoder(name, f"{syntax.name} ({syntax})" if known else "nothing that is known")
     if syntax.is_encapsulated:
         codes = _codes(dataset, header, name)
         for code in codes:
@@ -101,9 +102,9 @@ def stored_frames(
         )[0]
 
 
-def _no_decoder(name: str, syntax: str, uid: str) -> ImageTypeError:
+def _no_decoder(name: str, syntax: str) -> ImageTypeError:
     return ImageTypeError(
-        f"{name} is compressed as {syntax} ({uid}), which is not decoded here.",
+        f"{name} is compressed as {syntax}, which is not decoded here.",
         "Save it uncompressed: install DCMTK (apt-get install dcmtk) and run dcmdjpeg or dcmdjpls, "
         "or GDCM and run gdcmconv --raw IN OUT.",
     )
@@ -142,7 +143,7 @@ def _check_code(code: bytes, syntax: UID, header: DicomHeader, name: str) -> Non
     else:
         bits, size = _size_of_jpeg(code, _FRAMES[syntax])
     if bits > 8 and syntax in _LOSSY_JPEG:
-        raise _no_decoder(name, "JPEG Extended with 12 bits", syntax)
+        raise _no_decoder(name, "JPEG Extended with 12 bits")
     if size != (header.rows, header.columns, 1):
         raise ImageError(
             f"Expected the compressed pixels of {name} to be {header.rows} x {header.columns} in "

@@ -13,9 +13,18 @@ from kidney.errors import ImageError, ImageSizeError, ImageTypeError
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 MAX_PIXELS = 16_000_000  # a CT slice has 0.26 million; 4000 x 4000 leaves room for photographs
 MIN_SIDE = 32
+# All that Pillow takes for these kinds: also BigTIFF (+), and TIFFs whose number is turned round.
+_STARTS = (
+    b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0",
+)  # fmt: skip
 _MODES_WITH_16_BITS = ("I", "I;16", "I;16B", "I;16L")
 _WITHOUT_A_SCALE = ("I", "F")  # of a TIFF: signed, 32-bit or fractions, often Hounsfield units
 _ORIENTATION = 0x0112
+
+
+def is_picture(start: bytes) -> bool:
+    """Tell by its first four bytes whether a file is a JPEG, PNG or TIFF."""
+    return start.startswith(_STARTS)
 
 
 def decode_picture(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
 
-from kidney.imaging.dicom_header import DicomHeader
+from kidney.imaging.dicom_header import DicomHeader, shown_modality
 
 _File = tuple[str, DicomHeader]
 
@@ -73,7 +73,7 @@ def _by_patient(files: list[_File]) -> list[list[_File]]:
 
 def _unfit(header: DicomHeader) -> str:
     if header.modality != "CT":
-        return f"expected CT, got modality {header.modality or 'unknown'}"
+        return f"expected CT, got {shown_modality(header.modality)}"
     if "LOCALIZER" in (part.upper() for part in header.image_type):
         return "a localizer: it shows where slices lie and is none"
     if header.rows < 1 or header.columns < 1:

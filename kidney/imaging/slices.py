@@ -11,13 +11,8 @@ from kidney.errors import ConfigError, ImageError, ImageTypeError
 from kidney.imaging.dicom import read_dicom
 from kidney.imaging.dicom_file import is_dicom
 from kidney.imaging.nifti import is_nifti, read_volume, unpacked_start
-from kidney.imaging.pictures import decode_picture
+from kidney.imaging.pictures import decode_picture, is_picture
 from kidney.imaging.windows import Window, to_grey
-
-# All that Pillow takes for these kinds: also BigTIFF (+), and TIFFs whose number is turned round.
-_PICTURES = (
-    b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0",
-)  # fmt: skip
 
 
 def read_slices(path: Path, window: Window | None, name: str) -> list[NDArray[np.uint8]]:
@@ -40,7 +35,7 @@ def read_slices(path: Path, window: Window | None, name: str) -> list[NDArray[np
         start = unpacked_start(path)
         # The preamble of a DICOM file may make a TIFF of it too; a window says it was no picture.
         both = start[128:132] == b"DICM" and window is not None
-        whole = path.read_bytes() if start.startswith(_PICTURES) and not both else b""
+        whole = path.read_bytes() if is_picture(start) and not both else b""
     except Exception as error:  # gzip raises OSError, EOFError, zlib.error and struct.error
         raise ImageError(
             f"{name} cannot be read: {error}.", "Check the path, or copy the file again."

@@ -7,6 +7,7 @@ from kidney.serving import (
     access,
     admission,
     api,
+    documents,
     health,
     logs,
     metrics,
@@ -37,7 +38,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     engine = Engine(settings, metrics.count_readings(registry, Inputs(registry).observe))
     keys = load_keys(settings)
 
-    app = Flask(__name__)
+    app = documents.application(__name__, settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
     logs.register(app)
     metrics.register(app, registry, engine)
@@ -48,7 +49,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     admission.register(app, settings)
     session.register(app, settings, keys)
     app.extensions["kidney.engine"] = engine
-    app.register_blueprint(api.blueprint(engine, settings))
-    app.register_blueprint(health.blueprint(engine))
+    app.register_api(api.blueprint(engine, settings))
+    app.register_api(health.blueprint(engine))
+    app.register_blueprint(documents.blueprint())
     app.register_blueprint(pages.blueprint(engine, settings))
     return app

@@ -1,21 +1,28 @@
 """For orchestrators: whether the process is up, and whether it can predict."""
 
-from flask import Blueprint, Response, jsonify
+from flask import Response
+from flask_openapi3 import APIBlueprint, Tag
 
+from kidney.serving.documents import answers, as_json
 from kidney.serving.engine import Engine
 from kidney.serving.problems import Problem, RequestError
+from kidney.serving.schemas import Readiness, Status
+
+_TAG = Tag(name="Health", description="For orchestrators.")
 
 
-def blueprint(engine: Engine) -> Blueprint:
+def blueprint(engine: Engine) -> APIBlueprint:
     """Return /healthz and /readyz."""
-    routes = Blueprint("health", __name__)
+    routes = APIBlueprint("health", __name__, abp_tags=[_TAG])
 
-    @routes.get("/healthz")
+    @routes.get("/healthz", operation_id="healthz", responses=answers(Status))
     def healthz() -> Response:
-        return jsonify(status="up")
+        """Say that the process is up."""
+        return as_json(Status(status="up"))
 
-    @routes.get("/readyz")
+    @routes.get("/readyz", operation_id="readyz", responses=answers(Readiness, 503))
     def readyz() -> Response:
+        """Say that the model answers, and which one it is."""
         if not engine.ready:
             raise RequestError(
                 Problem(
@@ -27,8 +34,12 @@ def blueprint(engine: Engine) -> Blueprint:
                 )
             )
         # What another file was refused for stands in the log: it can name folders of the server.
-        return jsonify(
-            status="ready", sha256=engine.model.sha256, new_model_refused=bool(engine.refused)
+        return as_json(
+            Readiness(
+                status="ready",
+                sha256=engine.model.sha256,
+                new_model_refused=bool(engine.refused),
+            )
         )
 
     return routes

@@ -8,7 +8,7 @@ from flask import Blueprint, render_template
 from kidney.decision import NEEDS_REVIEW, NOT_A_KIDNEY_CT, decide, findings
 from kidney.imaging.pictures import decode_picture
 from kidney.overlay import RAMP, within
-from kidney.serving.api import OVERLAY_SIDE, overlay_url, png_url
+from kidney.serving.answers import OVERLAY_SIDE, overlay_url, png_url
 from kidney.serving.engine import Engine
 from kidney.serving.settings import Settings
 from kidney.serving.uploads import uploaded_files
@@ -43,8 +43,8 @@ def blueprint(engine: Engine, settings: Settings) -> Blueprint:
 
     @routes.post("/")
     def result() -> str:
-        (file,) = uploaded_files(most=1)
-        slice_ = decode_picture(file.read(), "the picture", settings.max_pixels)
+        (data,) = uploaded_files(most=1)
+        slice_ = decode_picture(data, "the picture", settings.max_pixels)
         reading = engine.read([slice_])
         card, (answer,) = reading.model.card, reading.answers
         decision = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)

@@ -1,21 +1,18 @@
-"""Files of a multipart request to slices, within the limits of the server."""
+"""The files of a multipart request, and what the model says of them."""
 
-from collections.abc import Iterable
-
-import numpy as np
 from flask import request
-from numpy.typing import NDArray
-from werkzeug.datastructures import FileStorage
 
-from kidney.errors import ImageSizeError
-from kidney.imaging.pictures import decode_picture
-from kidney.serving.problems import Problem, RequestError
+from kidney.card import ModelCard
+from kidney.imaging.windows import Window
+from kidney.serving.admission import check_time
+from kidney.serving.engine import Engine, Reading
+from kidney.serving.problems import NO_FILE, Problem, RequestError
+from kidney.serving.schemas import FIELD
+from kidney.serving.settings import Settings
+from kidney.serving.studies import Study, read_studies
 
-FIELD = "file"
-_PICTURES_OF_FULL_SIZE = 4  # bounds the decoded memory of one request
 
-
-def uploaded_files(most: int) -> list[FileStorage]:
+def uploaded_files(most: int) -> list[bytes]:
     """Return the files of the request's field `file`, in the order sent.
 
     Args:
@@ -27,16 +24,7 @@ def uploaded_files(most: int) -> list[FileStorage]:
     # A browser sends an unnamed empty part for a file field that was left empty.
     files = [file for file in request.files.getlist(FIELD) if file.filename]
     if not files:
-        raise RequestError(
-            Problem(
-                400,
-                "No picture was sent",
-                f"Expected a multipart form with a JPEG or PNG in the field {FIELD!r}, "
-                "but got no file there.",
-                f"Choose a picture; on a command line: curl -F {FIELD}=@slice.png.",
-                "urn:kidney:problem:no-file",
-            )
-        )
+        raise RequestError(NO_FILE)
     if len(files) > most:
         raise RequestError(
             Problem(
@@ -48,26 +36,27 @@ def uploaded_files(most: int) -> list[FileStorage]:
                 "urn:kidney:problem:too-many-files",
             )
         )
-    return files
+    return [file.read() for file in files]
 
 
-def decode_all(files: Iterable[FileStorage], max_pixels: int) -> list[NDArray[np.uint8]]:
-    """Decode every file to a uint8 slice (H, W); errors call a file by its position, from 1.
+def read_uploads(
+    engine: Engine, settings: Settings, uploads: list[bytes], *, with_hu: bool = False
+) -> tuple[list[Study], Reading]:
+    """Decode uploaded files and let the model read their slices, study after study.
 
     Raises:
-        ImageError: a file is no picture, is broken or has too many pixels.
-        ImageSizeError: all of them together have more than four pictures of `max_pixels`.
+        ImageError: as for `read_studies`.
+        RequestError: the time of the current request was up before (503).
     """
-    slices: list[NDArray[np.uint8]] = []
-    pixels = 0
-    for position, file in enumerate(files, start=1):
-        slice_ = decode_picture(file.read(), f"file {position}", max_pixels)
-        pixels += slice_.size
-        if pixels > max_pixels * _PICTURES_OF_FULL_SIZE:
-            raise ImageSizeError(
-                f"Expected at most {max_pixels * _PICTURES_OF_FULL_SIZE:,} pixels in all files "
-                f"together, but file {position} goes beyond.",
-                "Send fewer files in one request.",
-            )
-        slices.append(slice_)
-    return slices
+    while True:
+        window = window_of(engine.model.card)
+        studies = read_studies(uploads, settings, window, with_hu=with_hu, before_each=check_time)
+        reading = engine.read([slice_.grey for study in studies for slice_ in study.slices])
+        # The model may have been swapped for one that sees through another window.
+        if window_of(reading.model.card) == window or all(one.window is None for one in studies):
+            return studies, reading
+
+
+def window_of(card: ModelCard) -> Window:
+    """Return the window through which a model wants to see Hounsfield units."""
+    return Window(center=card.window["center"], width=card.window["width"])

@@ -6,6 +6,7 @@ close, and what the system has accepted but no worker has is reset on SIGTERM. E
 mends one of these.
 """
 
+import contextlib
 import io
 import selectors
 import socket
@@ -14,13 +15,19 @@ from collections import deque
 from functools import partial
 from typing import Any
 
+from gunicorn import util  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import TConn, ThreadWorker  # type: ignore[import-untyped]
 from werkzeug.exceptions import RequestTimeout
+
+from kidney.serving.problems import refuse_unread
 
 DRAIN_SECONDS = 2.0  # for idle connections, once the worker is to end
 LINGER_SECONDS = 5.0  # for a client to read its answer and close
 _MOST_ACCEPTED = 64  # connections in a row, before others are looked at again
 _BLOCK = 1 << 16  # bytes
+
+
+util.write_error = refuse_unread  # gunicorn's own is HTML and quotes the request
 
 
 class _Connection(TConn):  # type: ignore[misc]
@@ -165,7 +172,5 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
 def _stop_reading(client: socket.socket) -> None:
     """Let whoever waits for more of a request find its end."""
-    try:
+    with contextlib.suppress(OSError):  # it is closed already
         client.shutdown(socket.SHUT_RD)
-    except OSError:  # it is closed already
-        pass

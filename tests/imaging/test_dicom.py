@@ -370,11 +370,12 @@ def test_a_truncated_codestream_is_refused(series: Series, syntax):
 
 def test_pictures_without_hounsfield_units_are_refused(series: Series):
     for reason, values in {
-        "got modality 'MR'": {"Modality": "MR"},
-        "3 samples a pixel": {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"},
-        "PALETTE": {"PhotometricInterpretation": "PALETTE COLOR"},
+        "got modality MR": {"Modality": "MR"},
+        "got another modality": {"Modality": "DOE JOHN"},
+        "got colours: a": {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"},
+        "to be grey": {"PhotometricInterpretation": "PALETTE COLOR"},
         "8 or 16 bits": {"BitsAllocated": 32},
-        "without one": {"PixelData": None},
+        "without a picture": {"PixelData": None},
     }.items():
         with pytest.raises(ImageTypeError, match=reason):
             hu_of(changed(series[1][0], **values))

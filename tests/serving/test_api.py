@@ -6,12 +6,19 @@ import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from scipy.stats import gmean
 
+from kidney.contract import window_contract
 from kidney.files import sha256
+from kidney.imaging.dicom import read_dicom
+from kidney.imaging.windows import WINDOWS, to_grey
 from kidney.predictor import Predictor
 from kidney.serving.app import create_app
+from kidney.serving.engine import Engine, Reading
 from kidney.serving.settings import Settings
+from kidney.serving.uploads import read_uploads
 from tests.pictures import blank_png, encode, gradient
+from tests.serving.files import packed, report, series
 from tests.tiny_model import CARD, CLASSES, write_tiny_model
 
 API = "/api/v1/predictions"
@@ -101,6 +108,125 @@ def test_a_slice_that_is_too_unfamiliar_is_no_kidney_ct(tmp_path):
     assert (white["decision"], white["label"]) == ("not_a_kidney_ct", "tumor")
     assert white["ood_score"] > 0.9
     assert (grey["decision"], grey["ood_score"] < 0.9) == ("needs_review", True)
+
+
+def test_the_evidence_of_each_class_is_summed_up(send, model):
+    (prediction,) = send(encode(gradient())).get_json()["predictions"]
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    evidence, logits = session.run(["evidence", "logits"], {"slices": gradient()[None, None]})
+    assert list(prediction["evidence"]) == list(CLASSES)
+    for place, name in enumerate(CLASSES):
+        said, one = prediction["evidence"][name], evidence[0, place]
+        assert said["mean"] + CARD.bias[place] == pytest.approx(logits[0, place], abs=1e-4)
+        assert said["strongest"] == pytest.approx(one.max(), abs=1e-4)
+        if one.max() <= 0:
+            assert (said["peak"], said["share"]) == (None, 0)
+            continue
+        row, column = np.unravel_index(one.argmax(), one.shape)
+        assert said["peak"] == [(row + 0.5) * 48 / 8, (column + 0.5) * 64 / 8]
+        assert 0 < said["share"] <= 1
+    assert prediction["evidence"]["tumor"]["peak"] == [45, 60]  # the bright corner
+    assert prediction["evidence"]["normal"]["peak"] is None
+
+
+def test_maps_of_evidence_come_on_request(send, model):
+    plain, asked = (
+        send(encode(gradient()), to=API + query).get_json()["predictions"][0]
+        for query in ("", "?evidence=maps")
+    )
+    assert "evidence_maps" not in plain
+    maps = asked["evidence_maps"]
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    (evidence,) = session.run(["evidence"], {"slices": gradient()[None, None]})
+    np.testing.assert_allclose(list(maps["maps"].values()), evidence[0], atol=1e-4)
+    assert list(maps["maps"]) == list(CLASSES)
+    assert maps["strongest"] == pytest.approx(evidence.max(), abs=1e-4)
+    assert maps["region"] == [0, 0, 48, 64]
+
+
+def test_pictures_are_one_study(send):
+    body = send(encode(WHITE), encode(gradient()), encode(WHITE)).get_json()
+    (study,) = body["studies"]
+    assert (study["kind"], study["slices"], study["window"]) == ("pictures", [0, 1, 2], None)
+    assert [one["study"] for one in body["predictions"]] == [0, 0, 0]
+    assert [(one["file"], one["frame"]) for one in body["predictions"]] == [(1, 1), (2, 1), (3, 1)]
+    mean = gmean([list(one["probabilities"].values()) for one in body["predictions"]], axis=0)
+    np.testing.assert_allclose(list(study["probabilities"].values()), mean / mean.sum(), rtol=1e-5)
+    assert (study["label"], study["decision"]) == ("tumor", "needs_review")
+    assert study["decisive"][:2] == [0, 2]
+    assert study["counts"]["tumor"] == 2
+    assert study["counts"]["needs_review"] == 1
+    assert study["skipped"] == []
+
+
+def test_a_series_is_a_study_beside_the_pictures(send, model):
+    archive = packed(*series()[2::-1], report(series()[0]))
+    body = send(archive, encode(WHITE)).get_json()
+    pictures, dicom = body["studies"]
+    assert (pictures["slices"], dicom["slices"]) == ([0], [1, 2, 3])
+    assert (dicom["kind"], dicom["view"], dicom["window"]) == ("dicom", "axial", [40, 400])
+    assert dicom["skipped"] == [
+        {"file": 1, "reason": "number 4 in file 1: a DICOM file without a picture"}
+    ]
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    for data, one in zip(series()[:3], body["predictions"][1:], strict=True):
+        grey = to_grey(read_dicom(data, "it").hu)
+        (expected,) = session.run(["probabilities"], {"slices": grey[:, None]})
+        np.testing.assert_allclose(list(one["probabilities"].values()), expected[0], atol=1e-6)
+        assert (one["study"], one["file"], one["size"]) == (1, 1, [96, 96])
+    assert set(dicom["decisive"]) <= {1, 2, 3}
+
+
+def test_hounsfield_units_come_without_loss_on_request(send):
+    slice_, picture = series()[0], encode(WHITE)
+    predictions = send(slice_, picture, to=API + "?pixels=png").get_json()["predictions"]
+    assert "hounsfield" not in predictions[0]  # the picture comes first, and its sender has it
+    kind, data = predictions[1]["hounsfield"].split(",")
+    assert kind == "data:image/png;base64"
+    red, green, blue = np.array(Image.open(io.BytesIO(base64.b64decode(data)))).T.astype(int)
+    np.testing.assert_array_equal((256 * red + green - 1024).T, read_dicom(slice_, "it").hu[0])
+    assert not blue.any()
+    assert "hounsfield" not in send(slice_).get_json()["predictions"][0]
+
+
+def test_the_model_sees_dicom_through_the_window_of_its_card(tmp_path):
+    card = dataclasses.replace(CARD, window=window_contract("bone"))
+    path = write_tiny_model(tmp_path / "kidney.onnx", card=card)
+    client = create_app(Settings(model=path, auth=False)).test_client()
+    files = {"file": (io.BytesIO(series()[0]), "x")}
+    body = client.post(API + "?overlay=png", data=files).get_json()
+    assert body["studies"][0]["window"] == [480, 2500]
+    grey = to_grey(read_dicom(series()[0], "it").hu[0], WINDOWS["bone"])
+    expected = Predictor(path).predict([grey])[0].probabilities
+    said = list(body["predictions"][0]["probabilities"].values())
+    np.testing.assert_allclose(said, expected, atol=1e-6)
+
+
+def test_a_model_that_is_swapped_meanwhile_sees_through_its_own_window(model):
+    engine = Engine(Settings(model=model, threads=1))
+    other = dataclasses.replace(
+        engine.model, card=dataclasses.replace(CARD, window=window_contract("bone"))
+    )
+    shown = []
+
+    class Swapped:
+        model = engine.model
+
+        def read(self, slices: list) -> Reading:
+            shown.append(slices[0])
+            self.model = other
+            return dataclasses.replace(engine.read(slices), model=other)
+
+    studies, reading = read_uploads(Swapped(), Settings(), [series()[0]])
+    assert reading.model is other
+    assert studies[0].window == WINDOWS["bone"]
+    np.testing.assert_array_equal(shown[-1], studies[0].slices[0].grey)
+    assert len(shown) == 2
+
+
+def test_an_unknown_parameter_is_refused(send):
+    body = problem(send(encode(WHITE), to=API + "?overlays=secret"), 400)
+    assert "documented parameters only" in body["detail"]
 
 
 def test_an_overlay_comes_on_request(send):
@@ -205,7 +331,7 @@ def test_a_request_is_measured(send):
 
 
 def test_pixels_of_all_files_together_are_limited(model):
-    settings = Settings(model=model, max_pixels=2000, auth=False)
+    settings = Settings(model=model, auth=False, max_request_pixels=8000)
     client = create_app(settings).test_client()
 
     def send(count: int):
@@ -213,7 +339,7 @@ def test_pixels_of_all_files_together_are_limited(model):
         return client.post(API, data={"file": files})
 
     assert send(4).status_code == 200
-    assert "8,000 pixels in all files" in problem(send(5), 413)["detail"]
+    assert "together may have 8,000 pixels" in problem(send(5), 413)["detail"]
 
 
 def test_uploads_never_touch_a_disk(send, monkeypatch):

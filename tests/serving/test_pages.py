@@ -121,9 +121,9 @@ def test_nothing_is_inline_and_nothing_foreign_is_asked_for(client, send):
 @pytest.mark.parametrize(
     ("content", "status", "title"),
     [
-        (b"hello", 415, "Not a JPEG or PNG picture"),
-        (WHITE[: len(WHITE) // 2], 422, "The picture cannot be read"),
-        (b"", 422, "The picture cannot be read"),
+        (b"hello", 415, "Not a file that is read here"),
+        (WHITE[: len(WHITE) // 2], 422, "The file cannot be read"),
+        (b"", 422, "The file cannot be read"),
         (blank_png(20_000), 413, "Too many or too few pixels"),
         (bytes(1_000_001), 413, "The upload is too large"),
     ],
