@@ -175,7 +175,7 @@ def test_gunicorn_speaks_of_itself_and_not_of_requests(message, told):
 
 
 def test_other_libraries_and_warnings_only_tell_where(lines):
-    logging.getLogger("pydicom").error("Value %s is odd", SECRET)
+    logging.getLogger("somebody.else").error("Value %s is odd", SECRET)
     warnings.warn(f"{SECRET} is odd", UserWarning, stacklevel=1)
     one, other = lines()[-2:]
     assert one["message"] == f"test_logs.py:{one['message'].split(':')[1].split()[0]} " + (
