@@ -15,7 +15,6 @@ from kidney.serving.settings import Settings
 from tests.pictures import encode, gradient
 
 
-
 class Gate:
     """Holds every prediction until it is opened; counts those that have come."""
 
