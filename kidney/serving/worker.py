@@ -75,6 +75,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """A pool of threads for requests; `seconds` is how long one may take to arrive."""
 
     seconds = 30.0
+    alive: bool
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -158,8 +159,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def is_parent_alive(self) -> bool:
         """Without the master it is the end, too."""
-        self.alive = self.alive and super().is_parent_alive()
-        return self.alive
+        found = bool(super().is_parent_alive())
+        self.alive = self.alive and found
+        return found
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Look at the clocks of connections every second, and more often at the end."""

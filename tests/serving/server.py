@@ -76,7 +76,7 @@ def serving(model: Path, *arguments: object, **settings: object) -> Iterator[Ser
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
     wanted = {"auth": "off", "threads": 1, "rate_limit": "", **settings}
     environment |= {f"KIDNEY_{name.upper()}": str(value) for name, value in wanted.items()}
-    log = tempfile.TemporaryFile("w+")
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed below
     process = subprocess.Popen(
         [sys.executable, "serve.py", "--port", "0", "--model", str(model), *map(str, arguments)],
         cwd=ROOT,
