@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench serve
+.PHONY: help setup demo test check bench load serve
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -27,6 +27,9 @@ check: setup ## Lint, formatting and types
 
 bench: setup ## Measure the parts against what they are made of
 	$(BIN)/python scripts/benchmark.py
+
+load: setup ## Overload a real server, end, swap and kill it; takes minutes, needs make demo
+	$(BIN)/python scripts/load_test.py
 
 serve: setup ## Serve artifacts/kidney.onnx on port 8000
 	$(BIN)/python serve.py
