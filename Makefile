@@ -1,11 +1,11 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fuzz serve
+.PHONY: help setup demo test check bench fuzz load serve screenshots
 PYTHON ?= python3.11
 BIN := .venv/bin
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
 setup: .venv/ready ## Make .venv with the locked dependencies
 
@@ -32,5 +32,11 @@ fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document
 	$(BIN)/python -m tests.serving.fuzz
 	KIDNEY_EXAMPLES=1000 $(BIN)/pytest tests/serving/test_contract.py
 
+load: setup ## Overload a real server, end, swap and kill it; takes minutes, needs make demo
+	$(BIN)/python scripts/load_test.py
+
 serve: setup ## Serve artifacts/kidney.onnx to this machine, on port 8000
 	KIDNEY_AUTH=off $(BIN)/python serve.py
+
+screenshots: setup ## Show the page in every size, state and scheme, in screenshots/; needs chromium
+	$(BIN)/python scripts/screenshots.py

@@ -1,4 +1,4 @@
-"""Show the page to its makers: PNGs of every state, three sizes, light and dark, in screenshots/."""
+"""Show the page to its makers: every state, three sizes, light and dark, in screenshots/."""
 
 import argparse
 import os
@@ -17,19 +17,25 @@ from kidney.imaging.windows import to_grey
 from kidney.overlay import png_bytes
 
 SIZES = {"phone": (360, 740), "tablet": (820, 1180), "desktop": (1440, 900)}
+PAPER = {"width": 688, "height": 1016}  # A4 within its margins, in pixels of CSS
+MODELS = (Path("artifacts/kidney.onnx"), Path("demo/artifacts/kidney.onnx"))  # of make demo
 OUT = Path("screenshots")
 
 
 def main() -> int:
     """Start the server, walk through the page in each size and scheme, and keep what it shows."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, default="artifacts/kidney.onnx")
+    parser.add_argument("--model", type=Path, help="default: the one in artifacts/, or of the demo")
     parser.add_argument("--picture", type=Path, help="a JPEG or PNG slice; default: of a phantom")
     parser.add_argument("--series", type=Path, help="a zip of DICOM; default: of a phantom")
     chosen = parser.parse_args()
+    model = chosen.model or next((path for path in MODELS if path.exists()), None)
+    if model is None:
+        print(f"Expected a model at {MODELS[0]}; make one with `make demo`.", file=sys.stderr)
+        return 2
     OUT.mkdir(exist_ok=True)
     picture, series = _phantom(OUT / "phantom")
-    with _server(chosen.model) as address, sync_playwright() as playwright:
+    with _server(model) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
@@ -64,6 +70,7 @@ def _walk(page: Page, name: str, picture: Path, series: Path) -> None:
             page.evaluate("delete document.querySelector('#stage').dataset.shown")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
+    page.set_viewport_size(PAPER)
     keep("report")
     page.pdf(path=OUT / f"report-{name}.pdf", format="A4")
 

@@ -78,6 +78,16 @@ def until() -> float:
     return float(g.get("until", math.inf)) if g else math.inf
 
 
+def check_time() -> None:
+    """See that the time of the current request is not up.
+
+    Raises:
+        RequestError: it is (503).
+    """
+    if time.monotonic() > until():
+        raise RequestError(LATE)
+
+
 _BUSY = Problem(
     503,
     "The server is busy",

@@ -27,7 +27,7 @@ def blueprint(engine: Engine, settings: Settings) -> APIBlueprint:
         "/predictions",
         operation_id="predict",
         description=_HOW,
-        responses=answers(Predictions, 400, 401, 403, 413, 415, 422, 429, 503, 504),
+        responses=answers(Predictions, 400, 401, 403, 408, 413, 415, 422, 429, 503),
         security=needs_key(settings),
     )
     def predictions(query: PredictionsQuery, form: Uploads) -> Response:  # noqa: ARG001

@@ -35,8 +35,8 @@ def is_zip(start: bytes) -> bool:
 def members(data: bytes, name: str, settings: Settings) -> Iterator[Member]:
     """Inflate the files of a zip archive one after another, in the order of its directory.
 
-    Sizes and counts are checked as the headers claim them before anything is inflated, and as
-    they are while it is. Folders and what file managers leave behind are passed over.
+    Sizes and counts are checked as the headers claim them before anything is inflated, and never
+    more than that is inflated. Folders and what file managers leave behind are passed over.
 
     Args:
         data: the whole archive.
@@ -55,13 +55,10 @@ def members(data: bytes, name: str, settings: Settings) -> Iterator[Member]:
             bounded.most = len(data)
             infos = [info for info in packed.infolist() if _wanted(info)]
             _check(infos, name, settings.max_files, most)
-            inflated = 0
             for number, info in enumerate(infos, start=1):
                 with packed.open(info) as file:
-                    content = file.read(most - inflated + 1)
-                inflated += len(content)
-                if inflated > most:
-                    raise _too_large(name, most)
+                    # Whatever it holds, no more is inflated than its header claims; more is damage.
+                    content = file.read(info.file_size + 1)
                 if is_zip(content):
                     raise ImageTypeError(
                         f"Expected {name} to hold slices, but its file {number} is an archive too.",

@@ -1,14 +1,19 @@
 """Every error as an answer: RFC 9457 problem details for programs, the same words for people."""
 
 import http
+import json
+import socket
+import uuid
 from dataclasses import dataclass
 
-from flask import Flask, Response, g, json, make_response, render_template, request
+from flask import Flask, Response, g, make_response, render_template, request
+from gunicorn.util import write_nonblock  # type: ignore[import-untyped]
 from werkzeug.exceptions import HTTPException
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyError
 from kidney.serving.settings import Settings
 
+_CONTENT_TYPE = "application/problem+json"
 _UNNAMED = "about:blank"  # RFC 9457: the status says it all
 _STATUS_BY_ERROR: tuple[tuple[type[ImageError], int, str, str], ...] = (
     (ImageTypeError, 415, "urn:kidney:problem:image-type", "Not a file that is read here"),
@@ -79,6 +84,33 @@ def register(app: Flask, settings: Settings) -> None:
         return response
 
 
+def refuse_unread(client: socket.socket, status: int, reason: str, _message: str) -> None:
+    """Answer a request that gunicorn could not read, in place of `gunicorn.util.write_error`.
+
+    Args:
+        client: who sent it; the connection is closed after.
+        status: of the answer.
+        reason: its phrase.
+        _message: what is wrong with the request; it quotes it, and so is not passed on.
+    """
+    problem = Problem(
+        status,
+        reason,
+        "Expected a request as RFC 9112 describes it, but this one cannot be read."
+        if status < 500
+        else "The server failed to answer; this is its fault and not the request's.",
+        "Send it with a usual HTTP client, and no proxy that changes it.",
+    )
+    request_id = uuid.uuid4().hex
+    body = _document(problem, request_id).encode("ascii")
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: {_CONTENT_TYPE}\r\n"
+        f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n"
+        f"X-Request-ID: {request_id}\r\n\r\n"
+    )
+    write_nonblock(client, head.encode("ascii") + body)
+
+
 def _from_image_error(error: ImageError) -> Problem:
     status, type_, title = next(row[1:] for row in _STATUS_BY_ERROR if isinstance(error, row[0]))
     detail = error.problem[:1].upper() + error.problem[1:]
@@ -125,17 +157,23 @@ def _respond(problem: Problem) -> Response:
 def _page_or_members(problem: Problem) -> Response:
     if _for_people():
         return make_response(render_template("error.html", problem=problem), problem.status)
-    members = {
-        "type": problem.type,
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "remedy": problem.remedy,
-        "instance": f"urn:kidney:request:{g.request_id}",
-        "request_id": g.request_id,
-    }
-    text = json.dumps(members)
-    return Response(text, status=problem.status, content_type="application/problem+json")
+    return Response(
+        _document(problem, g.request_id), status=problem.status, content_type=_CONTENT_TYPE
+    )
+
+
+def _document(problem: Problem, request_id: str) -> str:
+    return json.dumps(
+        {
+            "type": problem.type,
+            "title": problem.title,
+            "status": problem.status,
+            "detail": problem.detail,
+            "remedy": problem.remedy,
+            "instance": f"urn:kidney:request:{request_id}",
+            "request_id": request_id,
+        }
+    )
 
 
 def _for_people() -> bool:

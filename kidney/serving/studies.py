@@ -79,7 +79,12 @@ class _File(NamedTuple):
 
 
 def read_studies(
-    uploads: Sequence[bytes], settings: Settings, window: Window, *, with_hu: bool = False
+    uploads: Sequence[bytes],
+    settings: Settings,
+    window: Window,
+    *,
+    with_hu: bool = False,
+    before_each: Callable[[], None] = lambda: None,
 ) -> list[Study]:
     """Read the slices of uploaded files, each a picture, a DICOM file or a zip of these.
 
@@ -91,6 +96,7 @@ def read_studies(
         settings: the limits.
         window: through which Hounsfield units are shown.
         with_hu: keep the Hounsfield units too.
+        before_each: called before each file is decoded; what it raises ends the reading.
 
     Returns:
         The pictures first, if there are any, then each series.
@@ -101,8 +107,26 @@ def read_studies(
     """
     reader = _Reader(settings, window, with_hu)
     for file in _files(uploads, settings):
+        before_each()
         reader.add(file)
     return reader.studies()
+
+
+class _Dicom(NamedTuple):
+    """One DICOM file that was decoded."""
+
+    name: str  # how errors call it
+    header: DicomHeader
+    slices: list[Slice]
+
+
+class _NoSlice(NamedTuple):
+    """A file that is no slice."""
+
+    key: str
+    study_uid: str
+    skipped: Skipped
+    error: ImageError  # where nothing else was sent
 
 
 class _Reader:
@@ -113,41 +137,40 @@ class _Reader:
         self._window = window
         self._with_hu = with_hu
         self._room = settings.max_request_pixels
-        self._pictures: list[Slice] = []
-        self._frames: dict[str, list[Slice]] = {}  # of each DICOM file, by its key
-        self._names: dict[str, str] = {}  # how errors call it, likewise
-        self._headers: list[tuple[str, DicomHeader]] = []
-        self._skipped: list[tuple[str, Skipped, ImageError]] = []  # with the UID of the study
         self._counts: dict[int, int] = {}  # slices so far, by upload
+        self._pictures: list[Slice] = []
+        self._dicom: dict[str, _Dicom] = {}  # by key
+        self._others: list[_NoSlice] = []
 
     def add(self, file: _File) -> None:
-        limits = self._settings
         if is_dicom(file.data[:_START]):
             self._add_dicom(file)
         elif is_picture(file.data) or not file.data:
             grey = self._within(
-                limits.max_pixels, lambda most: decode_picture(file.data, file.name, most)
+                self._settings.max_pixels,
+                lambda most: decode_picture(file.data, file.name, most),
             )
             self._pictures.append(self._slice(file, grey, None))
         elif file.packed:
-            reason = f"{file.name}: neither a picture nor a DICOM file"
-            self._skipped.append(("", Skipped(file.upload, reason), _no_kind(file.name)))
+            reason = "neither a picture nor a DICOM file"
+            self._pass_over(file.key, file.upload, file.name, "", reason, _no_kind(file.name))
         else:
             raise _no_kind(file.name)
 
     def studies(self) -> list[Study]:
-        series, refused = group_series(self._headers)
+        headers = [(key, file.header) for key, file in self._dicom.items()]
+        series, refused = group_series(headers)
+        for key, reason in refused:
+            self._refuse(key, reason)
+        others = sorted(self._others, key=lambda other: other.key)
         studies = [Study("pictures", self._pictures)] if self._pictures else []
         studies += [self._study(one) for one in series]
-        uids = [""] * bool(self._pictures) + [one.study_uid for one in series]
-        skipped = self._skipped + [self._refused(key, reason) for key, reason in refused]
         if not studies:
-            raise skipped[0][2]
-        for uid, entry, _ in skipped:
+            raise others[0].error
+        uids = [""] * bool(self._pictures) + [one.study_uid for one in series]
+        for _, uid, skipped, _ in others:
             # A localizer belongs to the series of its study, a text of the disc to the first.
-            studies[uids.index(uid) if uid in uids else 0].skipped.append(entry)
-        for study in studies:
-            study.skipped.sort()
+            studies[uids.index(uid) if uid in uids else 0].skipped.append(skipped)
         return studies
 
     def _add_dicom(self, file: _File) -> None:
@@ -160,16 +183,28 @@ class _Reader:
                 ),
             )
         except NoSliceError as error:
-            reason = f"{file.name}: {error.problem.partition(', got ')[2].rstrip('.')}"
-            self._skipped.append((_study_uid(file), Skipped(file.upload, reason), error))
+            reason = error.problem.partition(", got ")[2].rstrip(".")
+            # A new one: what was raised keeps the whole file alive.
+            again = NoSliceError(error.problem, error.remedy)
+            self._pass_over(file.key, file.upload, file.name, _study_uid(file), reason, again)
             return
-        self._headers.append((file.key, image.header))
-        self._names[file.key] = file.name
-        greys = to_grey(image.hu, self._window)
-        self._frames[file.key] = [
+        slices = [
             self._slice(file, grey, hu if self._with_hu else None)
-            for grey, hu in zip(greys, image.hu, strict=True)
+            for grey, hu in zip(to_grey(image.hu, self._window), image.hu, strict=True)
         ]
+        self._dicom[file.key] = _Dicom(file.name, image.header, slices)
+
+    def _refuse(self, key: str, reason: str) -> None:
+        """Pass over what is no slice by its header: a localizer is a picture, too."""
+        name, header, slices = self._dicom.pop(key)
+        problem = f"Expected {name} to be a CT slice, got {reason}."
+        error = NoSliceError(problem, "Send the slices of the series.")
+        self._pass_over(key, slices[0].file, name, header.study_uid, reason, error)
+
+    def _pass_over(
+        self, key: str, upload: int, name: str, study_uid: str, reason: str, error: ImageError
+    ) -> None:
+        self._others.append(_NoSlice(key, study_uid, Skipped(upload, f"{name}: {reason}"), error))
 
     def _within(self, limit: int, read: Callable[[int], _T]) -> _T:
         try:
@@ -194,26 +229,18 @@ class _Reader:
         return Slice(file.upload, self._counts[file.upload], grey, hu)
 
     def _study(self, series: Series) -> Study:
-        headers = dict(self._headers)
+        files = [self._dicom[key] for key in series.names]
         distance = series.slice_mm
         if math.isnan(distance):
-            distance = headers[series.names[0]].slice_mm
+            distance = files[0].header.slice_mm
         return Study(
             kind="dicom",
-            slices=[slice_ for key in series.names for slice_ in self._frames[key]],
+            slices=[slice_ for file in files for slice_ in file.slices],
             view=series.view or None,
             slice_mm=None if math.isnan(distance) else distance,
             contrast=series.contrast or None,
             window=self._window,
         )
-
-    def _refused(self, key: str, reason: str) -> tuple[str, Skipped, ImageError]:
-        """Give back what a file took that is no slice by its header: a localizer is a picture."""
-        upload, name = self._frames.pop(key)[0].file, self._names[key]
-        uid = dict(self._headers)[key].study_uid
-        problem = f"Expected {name} to be a CT slice, got {reason}."
-        error = NoSliceError(problem, "Send the slices of the series.")
-        return uid, Skipped(upload, f"{name}: {reason}"), error
 
 
 def _files(uploads: Sequence[bytes], settings: Settings) -> Iterator[_File]:

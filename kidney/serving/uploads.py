@@ -4,6 +4,7 @@ from flask import request
 
 from kidney.card import ModelCard
 from kidney.imaging.windows import Window
+from kidney.serving.admission import check_time
 from kidney.serving.engine import Engine, Reading
 from kidney.serving.problems import NO_FILE, Problem, RequestError
 from kidney.serving.schemas import FIELD
@@ -45,10 +46,11 @@ def read_uploads(
 
     Raises:
         ImageError: as for `read_studies`.
+        RequestError: the time of the current request was up before (503).
     """
     while True:
         window = window_of(engine.model.card)
-        studies = read_studies(uploads, settings, window, with_hu=with_hu)
+        studies = read_studies(uploads, settings, window, with_hu=with_hu, before_each=check_time)
         reading = engine.read([slice_.grey for study in studies for slice_ in study.slices])
         # The model may have been swapped for one that sees through another window.
         if window_of(reading.model.card) == window or all(one.window is None for one in studies):

@@ -85,6 +85,7 @@ def study_words(study: Study, predictions: Sequence[Prediction], card: ModelCard
         "some_unsure": f"{unsure} of {total} slices" if unsure and not alone["unsure"] else "",
         "one": False,
         "many": True,
+        "pictures": study.kind == "pictures",
         "skipped": skipped,
     }
 

@@ -1,4 +1,4 @@
-"""One server, one browser, and pages that fail a test which makes them ask or run what they must not."""
+"""One server, one browser, and pages that fail a test in which they do what they must not."""
 
 import base64
 import dataclasses
@@ -37,9 +37,7 @@ FOREIGN_FROM = 0.99  # a white slice is foreign
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    card = dataclasses.replace(
-        CARD, rules=dataclasses.replace(CARD.rules, ood_above=FOREIGN_FROM)
-    )
+    card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, ood_above=FOREIGN_FROM))
     path = tmp_path_factory.mktemp("model") / "kidney.onnx"
     return write_tiny_model(path, card=card, ood_score=True)
 
@@ -74,14 +72,20 @@ def address_with_keys(model: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         reason = "no Chromium on PATH (Debian: apt-get install chromium)"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield browser
         browser.close()
 
@@ -98,15 +102,19 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
         host = urlsplit(at).netloc
-        page.on(
-            "request",
-            lambda request: foreign.append(request.url)
-            if urlsplit(request.url).netloc not in ("", host)
-            else None,
-        )
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+
+        def note_request(request: Any) -> None:
+            if urlsplit(request.url).netloc not in ("", host):
+                foreign.append(request.url)
+
+        def note_complaint(message: Any) -> None:
+            if message.type == "error":
+                complaints.append(message.text)
+
+        page.on("request", note_request)
+        page.on("console", note_complaint)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(at + where)
         return page
@@ -134,11 +142,13 @@ def pixels(page: Page, canvas: str) -> np.ndarray:
         """id => {
           const canvas = document.getElementById(id);
           const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          return [canvas.width, canvas.height, btoa(Array.from(data, (value) => String.fromCharCode(value)).join(""))];
+          const letters = Array.from(data, (value) => String.fromCharCode(value));
+          return [canvas.width, canvas.height, btoa(letters.join(""))];
         }""",
         canvas,
     )
-    return np.frombuffer(base64.b64decode(values), dtype=np.uint8).reshape(height, width, 4)[..., :3]
+    colours = np.frombuffer(base64.b64decode(values), dtype=np.uint8)
+    return colours.reshape(height, width, 4)[..., :3]
 
 
 def at_slice(page: Page, number: int) -> None:
@@ -148,7 +158,9 @@ def at_slice(page: Page, number: int) -> None:
 @pytest.fixture(scope="session")
 def hounsfield() -> list[np.ndarray]:
     """The slices of the series from head to feet, int16 (48, 64)."""
-    slope = np.arange(64, dtype=np.int16)[None, :] // 2 + np.arange(48, dtype=np.int16)[:, None] // 4
+    slope = (
+        np.arange(64, dtype=np.int16)[None, :] // 2 + np.arange(48, dtype=np.int16)[:, None] // 4
+    )
     return [(slope + level).astype(np.int16) for level in LEVELS]
 
 

@@ -1,5 +1,6 @@
 """The server against its own OpenAPI document: no failure, and no answer that it does not name."""
 
+import hashlib
 import os
 from collections import Counter
 from pathlib import Path
@@ -16,15 +17,17 @@ from kidney.serving.settings import Settings
 from tests.serving.files import seeds
 
 EXAMPLES = int(os.environ.get("KIDNEY_EXAMPLES", "25"))  # `make fuzz` asks for more
+KEY = "a key of the tests, long enough to be one"
 ANY_PACE = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 UPLOADS = st.deferred(lambda: st.sampled_from([data for kind in seeds().values() for data in kind]))
 schemathesis.openapi.format("binary", UPLOADS | UPLOADS | UPLOADS | st.binary(max_size=200))
 
 
-@pytest.fixture
-def described(model: Path) -> schemathesis.BaseSchema:
-    app = create_app(Settings(model=model, threads=1, auth=False, rate_limit=""))
-    return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", app)
+@pytest.fixture(params=[False, True], ids=["open", "with keys"])
+def described(request: pytest.FixtureRequest, model: Path) -> schemathesis.BaseSchema:
+    keys = (f"tests:{hashlib.sha256(KEY.encode()).hexdigest()}",)
+    settings = Settings(model=model, threads=1, auth=request.param, api_keys=keys, rate_limit="")
+    return schemathesis.openapi.from_wsgi("/api/v1/openapi.json", create_app(settings))
 
 
 @pytest.mark.parametrize(
@@ -48,10 +51,12 @@ def test_every_answer_is_documented(described, mode: GenerationMode, statuses: s
         @given(operation.as_strategy(generation_mode=mode))
         @settings(max_examples=EXAMPLES, derandomize=True, **ANY_PACE)
         def check(case: schemathesis.Case) -> None:
-            response = case.call()
-            answers[case.path, response.status_code] += 1
             # Bytes that are no slice are refused, although the document cannot say which are.
-            case.validate_response(response, excluded_checks=[positive_data_acceptance])
+            response = case.call_and_validate(
+                headers={"Authorization": f"Bearer {KEY}"},
+                excluded_checks=[positive_data_acceptance],
+            )
+            answers[case.path, response.status_code] += 1
 
         check()
     assert statuses <= {status for path, status in answers if path == "/api/v1/predictions"}

@@ -1,20 +1,27 @@
 import dataclasses
 import re
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import kidney.serving
 from kidney.decision import ACCEPT_NOTHING
+from kidney.files import sha256
 from kidney.predictor import Predictor
 from kidney.serving.app import create_app
-from kidney.serving.pages import percent
 from kidney.serving.settings import Settings
+from kidney.serving.words import percent
+from tests.imaging.dicom_files import phantom_series
 from tests.pictures import blank_png, encode, gradient
 from tests.tiny_model import CARD, write_tiny_model
 
 WHITE = encode(np.full((40, 50), 255, dtype=np.uint8))
 BLACK = encode(np.zeros((40, 50), dtype=np.uint8))
+
+
+STATIC = Path(kidney.serving.__file__).parent / "static"
 
 
 def words(response) -> str:
@@ -107,11 +114,11 @@ def test_a_result_without_evidence_says_so(send):
 
 def test_nothing_is_inline_and_nothing_foreign_is_asked_for(client, send):
     for page in (client.get("/"), send(WHITE, to="/"), send(b"", to="/")):
-        assert not re.search(r"<script|<style|\sstyle=|\son\w+=", page.text)
+        assert not re.search(r"<script(?! type=.module. src=)|<style|\sstyle=|\son\w+=", page.text)
         addresses = re.findall(r'(?:src|href|action)="([^"]*)"', page.text)
         assert addresses
         for address in addresses:
-            assert address.startswith(("/", "data:image/png;"))
+            assert address.startswith(("/", "data:image/png;", "#"))
             assert not address.startswith("//")
         for address in addresses:
             if address.startswith("/static/"):
@@ -141,9 +148,60 @@ def test_a_broken_upload_gets_a_page_with_the_words_of_the_api(send, content, st
     assert "secret" not in page.text
 
 
-def test_no_file_and_two_files_are_refused(client, send):
+def test_no_file_and_too_many_files_are_refused(client, send):
     assert client.post("/", data={}).status_code == 400
-    assert "at most 1 file " in words(send(WHITE, WHITE, to="/"))
+    assert "at most 4 files " in words(send(*[WHITE] * 5, to="/"))
+
+
+def test_several_pictures_are_one_study(send):
+    page = send(BLACK, WHITE, WHITE, to="/")
+    text = words(page)
+    assert "On these 3 slices the most probable class is" in text
+    assert "Cannot be excluded on these 3 slices: tumour (kidney mass) (2 of 3 slices)." in text
+    assert "Not suspected: cyst, kidney stone." in text
+    assert "a radiologist reads the study" in text
+    assert re.findall(r"(Slice \d of 3): where", text) == ["Slice 2 of 3", "Slice 3 of 3"]
+    assert page.text.count('src="data:image/png;base64,') == 4
+    assert re.search(r"Slice 1 of 3 normal( kidney)?, \d\d % none", text)
+
+
+def test_each_dicom_series_is_a_study(client, tmp_path):
+    _, paths = phantom_series(tmp_path)
+    files = [(BytesIO(path.read_bytes()), path.name) for path in paths[:3]]
+    text = words(client.post("/", data={"file": [*files, (BytesIO(BLACK), "b.png")]}))
+    assert "Result 1 of 2" in text
+    assert "these 3 slices" in text
+
+
+def test_where_a_result_comes_from_is_told(send, model):
+    page = send(WHITE, to="/")
+    text = words(page)
+    for told in (sha256(model), "tiny-run", page.headers["X-Request-ID"], "UTC"):
+        assert told in text
+
+
+def test_every_sentence_waits_in_the_page_for_the_script(client, send):
+    """What is said without a script is said with one: both come out of one template."""
+    page = client.get("/").text
+    for sentence in ("Most probably", "has to look", "do not look like kidney CT", "missed."):
+        assert sentence in page[page.index("<template") :]
+    assert 'data-slot="label"' in page
+    assert "data-slot" not in send(WHITE, to="/").text
+
+
+def test_what_makes_it_an_app_is_at_the_root(client):
+    manifest = client.get("/manifest.webmanifest")
+    assert manifest.mimetype == "application/manifest+json"
+    for icon in manifest.get_json(force=True)["icons"]:
+        assert client.get(icon["src"]).status_code == 200
+    worker = client.get("/service-worker.js")
+    assert worker.mimetype == "text/javascript"
+
+
+def test_no_script_and_no_style_sheet_is_too_long_to_read():
+    files = [path for kind in ("js", "css") for path in STATIC.rglob(f"*.{kind}")]
+    assert len(files) > 15
+    assert [path.name for path in files if len(path.read_text().splitlines()) > 300] == []
 
 
 def test_people_get_pages_and_programs_problems(client):

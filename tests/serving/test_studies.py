@@ -176,6 +176,21 @@ def test_frames_are_limited():
         studies(multi_frame(), settings=Settings(max_frames=3))
 
 
+def test_who_runs_out_of_time_decodes_no_more():
+    class LateError(Exception):
+        pass
+
+    seen = []
+
+    def check() -> None:
+        seen.append(1)
+        if len(seen) == 3:
+            raise LateError
+
+    with pytest.raises(LateError):
+        read_studies([packed(*series())], SETTINGS, WINDOW, before_each=check)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -192,6 +207,18 @@ def test_no_value_of_a_file_is_quoted(change):
     with pytest.raises(ImageError) as caught:
         studies(strange)
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_a_decoder_stumbles_over_is_not_quoted():
+    plain = series()[0]
+    slope = plain.index(b"\x28\x00\x53\x10DS") + 8  # what follows are its digits
+    strange = plain[:slope] + b"Q" + plain[slope + 1 :]
+    with pytest.raises(ImageError, match="'Q"):
+        read_dicom(strange, "it")
+    with pytest.raises(ImageError, match=r"^file 1 begins like a DICOM") as caught:
+        studies(strange)
+    assert "'Q" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore")

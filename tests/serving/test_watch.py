@@ -82,9 +82,7 @@ def test_another_file_than_the_one_asked_for_is_refused(settings: Settings):
 
 def test_a_new_version_where_it_comes_from_is_fetched_and_takes_over(settings: Settings):
     new = other(settings.model)
-    first, second = (
-        f"{sha256(path)}  kidney.onnx\n".encode() for path in (settings.model, new)
-    )
+    first, second = (f"{sha256(path)}  kidney.onnx\n".encode() for path in (settings.model, new))
     with serving(settings.model.read_bytes(), beside={"/set.zip.sha256": first}) as web:
         settings = dataclasses.replace(settings, model_from=web.url)
         engines = [Engine(settings) for _ in range(2)]

@@ -6,7 +6,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** Fill the head and body of a table: classes by their probability on the slice, then of the study. */
 export function fillNumbers(head, body, prediction, study, card, several) {
-  head.replaceChildren(row("th", ["Class", "", "This slice", ...(several ? ["Series"] : [])], "col"));
+  head.replaceChildren(row("th", ["Class", "", "This slice", ...(several ? ["All slices"] : [])], "col"));
   const of = prediction.probabilities;
   const order = [...card.classes].sort((one, other) => of[other] - of[one]);
   body.replaceChildren(

@@ -9,6 +9,8 @@ import { createViewer } from "./viewer.js";
 import { studyWords } from "./words.js";
 
 const by = (id) => document.getElementById(id);
+const RESULT = "result"; // the state of its entry in the history
+const { title } = document;
 const { ramp, windows } = by("main").dataset;
 const viewer = createViewer({ ramp: JSON.parse(ramp), windows: Object.fromEntries(JSON.parse(windows)) });
 let shown = null; // {study, predictions, store, card, model, requestId, time}
@@ -29,6 +31,7 @@ startUpload(async ({ answer, requestId }, files) => {
   by("result").hidden = false;
   document.body.classList.add("with-result");
   open(studies[0]);
+  history.pushState(RESULT, ""); // going back leads to the form, not away
   scrollTo(0, 0);
   by("study-headline").focus();
 });
@@ -63,12 +66,21 @@ function report() {
 by("print").addEventListener("click", () => print());
 addEventListener("beforeprint", report);
 
-by("again").addEventListener("click", () => {
+function showForm() {
   by("result").hidden = by("report").hidden = true;
   by("upload").hidden = false;
   document.body.classList.remove("with-result");
+  document.title = title;
   shown = null;
   by("choose-files").focus();
+}
+
+by("again").addEventListener("click", () => {
+  history.replaceState("", "");
+  showForm();
+});
+addEventListener("popstate", ({ state }) => {
+  if (state !== RESULT && !location.hash) showForm(); // a hash: a step within the result
 });
 
 navigator.serviceWorker?.register("/service-worker.js");

@@ -3,8 +3,8 @@
 import { fillNumbers } from "./numbers.js";
 import { filled, say } from "./slots.js";
 import { pictures, show } from "./stage.js";
-import { sliceTitle } from "./viewer.js";
-import { sliceWords, studyWords } from "./words.js";
+import { shownAs, sliceTitle } from "./viewer.js";
+import { isForeign, sliceWords, studyWords } from "./words.js";
 
 /**
  * Make the report of a study anew, of the slice and as it is looked at.
@@ -19,12 +19,12 @@ export function writeReport(place, shown) {
   const said = studyWords(study, predictions, card);
   place.replaceChildren(filled(document.getElementById("report-words"), {
     slice_name: title,
-    shown_as: pixels.hounsfield
-      ? `window width ${Math.round(look.window[1])} level ${Math.round(look.window[0])} HU`
-      : "as it was sent",
+    shown_as: shownAs(pixels, look),
     overlay_name: `Evidence for ${card.names[look.className]}`,
     read: readWords(study, predictions),
-    model: `run ${model.run}, code ${model.code.slice(0, 12)}, ${model.precision}, exported ${model.created}`,
+    decisive: decisiveWords(study),
+    run: model.run,
+    exported: `${model.created.slice(0, 10)}, code ${model.code.slice(0, 12)}, ${model.precision}`,
     sha256: model.sha256,
     time: shown.time.toISOString().replace("T", " ").slice(0, 19) + " UTC",
     request: shown.requestId,
@@ -51,6 +51,13 @@ export function writeReport(place, shown) {
 
   const table = part("numbers");
   fillNumbers(table.createTHead(), table.createTBody(), prediction, study, card, predictions.length > 1);
+}
+
+function decisiveWords(study) {
+  const { decisive, slices } = study;
+  if (slices.length === 1) return "this slice alone";
+  if (isForeign(study) || decisive.length === 0) return "no slice";
+  return `slices ${decisive.map((at) => at + 1).join(", ")}`;
 }
 
 function readWords(study, predictions) {

@@ -16,7 +16,7 @@ export function drawStrip(svg, predictions, card) {
   const shapes = names.flatMap((name, row) => rowOf(name, MARKS + row * (ROW + GAP) + GAP, predictions, card));
   predictions.forEach((prediction, at) => {
     if (isForeign(prediction)) shapes.push(rect("foreign", at, GAP + MARKS, 1, height - MARKS - GAP));
-    else if (needsReview(prediction)) shapes.push(rect("review", at + 0.1, 2, 0.8, 7));
+    else if (needsReview(prediction)) shapes.push(rect("review", at + 0.1, 5, 0.8, 5));
   });
   const here = rect("here", 0, 0, 1, height);
   svg.replaceChildren(...shapes, here);

@@ -47,6 +47,7 @@ export function startUpload(onAnswer) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (running || files.length === 0) return;
+    const sent = files; // others may be chosen while these are on their way
     running = new AbortController();
     hideProblem();
     showProgress(0);
@@ -54,7 +55,7 @@ export function startUpload(onAnswer) {
     by("read").disabled = true;
     by("cancel").focus();
     try {
-      await onAnswer(await send(files, showProgress, running.signal), files);
+      await onAnswer(await send(sent, showProgress, running.signal), sent);
     } catch (error) {
       if (error instanceof Problem) showProblem(error.words);
       else if (error.name === "AbortError") by("choose-files").focus();
@@ -80,6 +81,7 @@ function acceptDrops(zone, choose) {
     if (event.relatedTarget === null) zone.classList.remove("over");
   });
   document.addEventListener("drop", async (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
     zone.classList.remove("over");
     const files = await droppedFiles(event.dataTransfer);

@@ -47,8 +47,9 @@ export function createViewer({ ramp, windows }) {
     by("next-suspicious").disabled = by("previous-suspicious").disabled = !suspicious;
     if (several) {
       now.mark = drawStrip(by("chart"), predictions, card);
+      by("chart").parentElement.style.maxWidth = `${predictions.length * 4 + 8}rem`;
       nameRows(by("chart-names"), card);
-      nameDecisive(study.decisive);
+      nameDecisive(isForeign(study) ? [] : study.decisive);
       by("strip-summary").textContent = stripSummary(predictions, card);
     }
     go(study.decisive[0] ?? 0);
@@ -66,9 +67,9 @@ export function createViewer({ ramp, windows }) {
     radios(by("class-choices"), "class", pairs, look.className, chooseClass);
     by("slice").value = look.position + 1;
     by("slice").setAttribute("aria-valuetext", `${title}, ${said(prediction, card)}`);
-    by("position").textContent = title;
+    by("viewer-title").textContent = title;
     by("slice-title").textContent = `${title}: ${said(prediction, card)}`;
-    say(by("slice-words"), "verdict", words);
+    say(by("slice-words"), "verdict", { ...words, none_stand: false }); // said of the study
     say(by("uncertainty"), "uncertainty", words);
     fillNumbers(by("numbers-head"), by("numbers"), prediction, study, card, predictions.length > 1);
     fillMore(by("more-numbers"), prediction, study, card);
@@ -112,6 +113,7 @@ export function createViewer({ ramp, windows }) {
     show(by("original"), original);
     show(by("overlay"), overlay);
     showLegend(by("legend"), ramp, opacity);
+    by("original-caption").textContent = shownAs(shown, look);
     const name = card.names[look.className];
     const speaks = hasEvidence(maps, look.className);
     by("scale").hidden = !speaks;
@@ -182,6 +184,13 @@ export function createViewer({ ramp, windows }) {
 
 export function sliceTitle(position, count) {
   return count === 1 ? "The slice" : `Slice ${position + 1} of ${count}`;
+}
+
+/** Say how the greys of a slice came about. */
+export function shownAs(pixels, look) {
+  if (!pixels.hounsfield) return "As it was sent";
+  const [center, width] = look.window.map(Math.round);
+  return `Window of width ${width}, level ${center} HU`;
 }
 
 function said(prediction, card) {

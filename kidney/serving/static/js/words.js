@@ -58,6 +58,7 @@ export function studyWords(study, predictions, card) {
     some_unsure: unsure && !alone.unsure ? `${unsure} of ${total} slices` : "",
     one: false,
     many: true,
+    pictures: study.kind === "pictures",
     skipped,
   };
 }
