@@ -124,6 +124,7 @@ def test_a_failure_says_where_and_not_with_what(send, lines, monkeypatch):
     assert send(WHITE, headers={"X-Request-ID": "trace-2"}).status_code == 500
     failure, request = lines()[-2:]
     assert failure["level"] == "error"
+    assert API not in failure["message"]  # a path may hold a name
     assert failure["request_id"] == request["request_id"] == "trace-2"
     assert failure["error"]["type"] == "RuntimeError"
     assert failure["error"]["trace"][-1].endswith(" fail")

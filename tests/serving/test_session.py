@@ -128,6 +128,7 @@ def test_a_session_ends_with_its_time_also_when_it_is_used(browser, monkeypatch)
     now = time.time()
     monkeypatch.setattr("kidney.serving.session.time.time", lambda: now + LIFETIME.seconds - 9)
     assert browser.get("/").status_code == 200
+    page_token(browser)  # the cookie is signed anew, and young again
     monkeypatch.setattr("kidney.serving.session.time.time", lambda: now + LIFETIME.seconds + 9)
     assert browser.get("/").status_code == 303
     assert read(browser, headers={"X-CSRF-Token": page_token(browser)}).status_code == 401

@@ -143,6 +143,10 @@ def test_two_workers_are_one_server(server: Server):
     assert 5 < value(found, "kidney_drift_slices") < 9
 
     (folder,) = server.folders()
+    os.kill(second, signal.SIGTERM)  # another ends as it should
+    wait_for(lambda: second not in server.workers() and len(server.workers()) == 2)
+    wait_for(lambda: value(server.metrics(), "kidney_workers_ready") == 2)
+    assert value(server.metrics(), "kidney_slices_total") == 16
     with socket.create_connection(server.url.removeprefix("http://").split(":"), SECONDS) as raw:
         raw.sendall(b"GET /Meier HTTP/7.7\r\nX-Patient: Meier\r\n\r\n")
         assert raw.recv(1000).startswith(b"HTTP/1.1 400")
