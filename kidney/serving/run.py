@@ -2,6 +2,7 @@
 
 import logging
 import mmap
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -66,10 +67,11 @@ def serve(settings: Settings) -> None:
     else:
         read_artifact(settings.model, settings.model_sha256)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    first = os.getpid()
     try:
         _Server(settings).run()
-    except SystemExit as end:
-        if end.code == Arbiter.APP_LOAD_ERROR:
+    except SystemExit as end:  # workers end with one, too
+        if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first:
             raise ArtifactError(
                 f"Expected to serve {settings.model}, but no worker could open it.",
                 "What stopped them stands above.",
