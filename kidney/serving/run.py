@@ -110,6 +110,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         from kidney.serving.app import create_app
+        from kidney.serving.memory import trim
         from kidney.serving.watch import Watch
 
         try:
@@ -121,6 +122,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             time.sleep(_AGAIN_SECONDS)
             sys.exit(1)  # which lets another worker try again: the file may be replaced by then
         self._opened[0] = 1
+        trim()
         Watch(app.extensions["kidney.engine"], self._settings).start()
         return app
 
