@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from kidney import download as download_module
 from kidney.errors import ArtifactError, ConfigError, DataError, KidneyError
-from kidney.fetch import fetch_model
+from kidney.fetch import expected_sha256, fetch_model
 from kidney.files import sha256 as sha256_of
 from kidney.s3 import presigned
 from tests.keys import make_key, sign
@@ -146,6 +146,18 @@ def test_a_model_of_the_right_hash_is_not_fetched_again(model: Path, out: Path):
         fetch_model(web.url, out, sha256=sha256_of(model))
         assert len(web.asked) == 2
     assert out.read_bytes() == model.read_bytes()
+
+
+def test_what_hash_it_has_by_now_is_asked_without_fetching(model: Path):
+    line = f"{sha256_of(model)}  kidney.onnx\n".encode()
+    with serving(model.read_bytes(), beside={"/set.zip.sha256": line}) as web:
+        assert expected_sha256(web.url) == sha256_of(model)
+        assert [asked["path"] for asked in web.asked] == ["/set.zip.sha256"]
+        web.beside = {}
+        assert expected_sha256(web.url) is None
+        assert expected_sha256(web.url, OTHER_HASH) == OTHER_HASH
+    with pytest.raises(ConfigError):
+        expected_sha256("no model")
 
 
 def test_a_signed_model_passes(model: Path, out: Path, key: Path, monkeypatch: pytest.MonkeyPatch):

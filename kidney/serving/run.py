@@ -2,6 +2,7 @@
 
 import dataclasses
 import mmap
+import os
 import secrets
 import sys
 import time
@@ -76,11 +77,12 @@ def serve(settings: Settings) -> None:
     else:
         read_artifact(settings.model, settings.model_sha256)
     logs.configure()
+    first = os.getpid()
     try:
         with metrics_folder():
             _Server(settings).run()
-    except SystemExit as end:
-        if end.code == Arbiter.APP_LOAD_ERROR:
+    except SystemExit as end:  # workers end with one, too
+        if end.code == Arbiter.APP_LOAD_ERROR and os.getpid() == first:
             raise ArtifactError(
                 f"Expected to serve {settings.model}, but no worker could open it.",
                 "What stopped them stands above.",
@@ -129,6 +131,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         from kidney.serving.app import create_app
+        from kidney.serving.memory import trim
         from kidney.serving.watch import Watch
 
         try:
@@ -140,6 +143,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             time.sleep(_AGAIN_SECONDS)
             sys.exit(1)  # which lets another worker try again: the file may be replaced by then
         self._opened[0] = 1
+        trim()
         Watch(app.extensions["kidney.engine"], self._settings).start()
         return app
 

@@ -1,19 +1,17 @@
 """The model that is to be served, looked for anew every few seconds."""
 
-import ctypes
 import fcntl
 import logging
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from kidney.errors import KidneyError
 from kidney.fetch import expected_sha256, fetch_model
 from kidney.files import sha256
 from kidney.serving.engine import Engine
+from kidney.serving.memory import trim
 from kidney.serving.settings import Settings
 
 _log = logging.getLogger("kidney.serving")
@@ -47,7 +45,7 @@ class Watch:
     def look(self) -> None:
         """Look once; never raises."""
         if self._trim:  # by now the requests that the old model answered have ended
-            _give_back_memory()
+            trim()
             self._trim = False
         try:
             if self._settings.model_from and self._is_the_one_that_asks():
@@ -102,12 +100,3 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
-
-
-def _give_back_memory() -> None:
-    """Hand what the old model has freed back to the system; glibc alone would keep it."""
-    trim: Callable[[int], int] | None = None
-    if sys.platform == "linux":
-        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)

@@ -147,7 +147,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         try:
             return super().handle_request(req, conn)
         finally:
-            req.should_close = should_close  # of what comes next on this connection
+            del req.should_close  # it is about this answer, and would keep the request in a cycle
 
     def _keepalive_after(self, conn: _Connection, keepalive: bool) -> bool:
         deadline = time.monotonic() + _LEFTOVER_SECONDS

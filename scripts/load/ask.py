@@ -13,6 +13,9 @@ import uuid
 from pathlib import Path
 
 SECONDS = 60  # without an answer: the request counts as lost
+LOST = 0  # it was sent, and no answer came
+REFUSED = -1  # nobody listens: it was not sent
+PAUSE = 0.1  # seconds, before who was refused comes again
 
 
 def form(data: bytes) -> tuple[bytes, dict[str, str]]:
@@ -54,9 +57,13 @@ def main() -> None:
                 answer = client.getresponse()
                 answer.read()
                 status = answer.status
-            except (OSError, http.client.HTTPException):  # lost
+            except ConnectionRefusedError:
                 client.close()
-                status = 0
+                status = REFUSED
+                time.sleep(PAUSE)
+            except (OSError, http.client.HTTPException):
+                client.close()
+                status = LOST
             done.append((start - began, time.perf_counter() - start, status))
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(arguments.clients)]

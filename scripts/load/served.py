@@ -60,7 +60,7 @@ class Seen:
     Attributes:
         starts: second at which each request began.
         seconds: what each took.
-        statuses: HTTP status of each; 0: it was lost.
+        statuses: HTTP status of each; 0: it was lost; -1: nobody was there to take it.
     """
 
     starts: np.ndarray

@@ -17,9 +17,11 @@ from kidney.errors import ArtifactError, ConfigError
 from kidney.files import sha256
 from kidney.seal import check_seal
 from kidney.serving.app import create_app
+from kidney.serving.run import FETCHED, with_options
 from kidney.serving.settings import from_environment
 from tests.keys import make_key
 from tests.pictures import encode, gradient
+from tests.tiny_model import save_sealed, tiny_model
 from tests.web import serving
 
 ROOT = Path(__file__).parents[2]
@@ -187,3 +189,50 @@ def test_it_ends_without_a_crash_when_several_threads_compute(model):
     assert process.returncode == 0
     assert "SIGABRT" not in log
     assert "terminate" not in log
+
+
+@pytest.mark.parametrize(
+    ("environment", "options", "expected"),
+    [
+        ({}, {"model": "a.onnx"}, {"MODEL": "a.onnx"}),
+        ({"MODEL": "a.onnx"}, {"model": None, "port": "0"}, {"MODEL": "a.onnx", "PORT": "0"}),
+        ({"MODEL": "a.onnx", "PORT": "1"}, {"model": "b.onnx"}, {"MODEL": "b.onnx", "PORT": "1"}),
+        (
+            {},
+            {"model": "models:/kidney@champion"},
+            {"MODEL": FETCHED, "MODEL_FROM": "models:/kidney@champion"},
+        ),
+        (
+            {"MODEL": "a.onnx"},
+            {"model": "https://host/kidney.onnx"},
+            {"MODEL": "a.onnx", "MODEL_FROM": "https://host/kidney.onnx"},
+        ),
+        ({"MODEL": "kidney@3"}, {}, {"MODEL": FETCHED, "MODEL_FROM": "kidney@3"}),
+    ],
+)
+def test_an_option_overrides_its_variable(environment, options, expected):
+    given = {f"KIDNEY_{name}": value for name, value in environment.items()}
+    found = with_options(given, **options)
+    assert found == {f"KIDNEY_{name}": value for name, value in expected.items()}
+
+
+def test_the_model_option_names_where_the_model_comes_from(model, tmp_path):
+    here = tmp_path / "kidney.onnx"
+    with serving(model.read_bytes(), beside={}) as web:
+        process = serve("--model", web.url, KIDNEY_MODEL=str(here))
+        assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert here.read_bytes() == model.read_bytes()
+
+
+def test_a_graph_that_no_worker_can_open_ends_the_server(tmp_path):
+    """The first process reads the file and card; the graph is the workers' business."""
+    proto = tiny_model()
+    proto.graph.node[0].op_type = "NoSuchOperator"
+    process = serve("--model", save_sealed(proto, tmp_path / "kidney.onnx"))
+    _, message = process.communicate(timeout=SECONDS)
+    assert process.returncode == 2
+    assert "onnxruntime cannot open it" in message
+    assert "Traceback" not in message
