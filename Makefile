@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fuzz serve screenshots
+.PHONY: help setup demo test check bench fuzz load serve screenshots
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -31,6 +31,9 @@ bench: setup ## Measure the parts against what they are made of
 fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document allows
 	$(BIN)/python -m tests.serving.fuzz
 	KIDNEY_EXAMPLES=1000 $(BIN)/pytest tests/serving/test_contract.py
+
+load: setup ## Overload a real server, end, swap and kill it; takes minutes, needs make demo
+	$(BIN)/python scripts/load_test.py
 
 serve: setup ## Serve artifacts/kidney.onnx to this machine, on port 8000
 	KIDNEY_AUTH=off $(BIN)/python serve.py

@@ -1,6 +1,7 @@
 """Serve a kidney.onnx over HTTP: python serve.py --model artifacts/kidney.onnx.
 
-Each option is also a variable, KIDNEY_ and its name in capitals; kidney/serving/settings.py has all.
+Each option is also a variable, KIDNEY_ and its name in capitals; kidney/serving/settings.py has
+them all.
 """
 
 import argparse

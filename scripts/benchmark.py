@@ -1,21 +1,26 @@
 """Ratios of our parts to what they are made of, all measured in this run: make bench.
 
-python scripts/benchmark.py [data] [training] [runtime] [export] [--data FOLDER] [--weights FOLDER]
+python scripts/benchmark.py [data] [training] [runtime] [http] [export] [--data FOLDER]
+    [--weights FOLDER] [--artifact FILE] [--checkpoint FILE]
 """
 
 import argparse
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import torch
 from benchmarks.data import data_rows
 from benchmarks.export import export_table
-from benchmarks.runtime import runtime_rows
+from benchmarks.http import http_rows
+from benchmarks.runtime import ROOT, runtime_rows
 from benchmarks.training import training_rows
 
 from kidney.training.memory import keep_freed_memory
 
-RATIOS = {"data": data_rows, "training": training_rows, "runtime": runtime_rows}
+RATIOS = {
+    "data": data_rows, "training": training_rows, "runtime": runtime_rows, "http": http_rows,
+}  # fmt: skip
 PARTS = (*RATIOS, "export")
 
 
@@ -27,6 +32,10 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, help="of export: a folder of BACKBONE-*.safetensors"
     )
+    parser.add_argument(
+        "--artifact", type=Path, default=ROOT / "artifacts/kidney.onnx", help="of http"
+    )
+    parser.add_argument("--checkpoint", type=Path, help="of http: what the artifact was made from")
     arguments = parser.parse_args()
     parts = arguments.parts or list(PARTS)
     if unknown := sorted(set(parts) - set(PARTS)):
@@ -36,7 +45,12 @@ def main() -> None:
         print("| part | against | ratio |\n|---|---|---|", flush=True)
     torch.set_num_threads(2)
     # Each row as it is measured: who stops the others has it.
-    rows = chain.from_iterable(RATIOS[part]() for part in parts if part in RATIOS)
+    of_demo = next(iter(sorted(ROOT.glob("runs/*/best.ckpt"), reverse=True)), None)
+    measures = {
+        **RATIOS,
+        "http": partial(http_rows, arguments.artifact, arguments.checkpoint or of_demo),
+    }
+    rows = chain.from_iterable(measures[part]() for part in parts if part in RATIOS)
     for part, against, ratio in rows:
         print(f"| {part} | {against} | {ratio:.2f} |", flush=True)
     if "export" in parts:

@@ -132,7 +132,7 @@ def _ranges(name: str, quantiles: Sequence[float]) -> Input:
     # An edge that several quantiles share cuts in the middle of them.
     several = np.diff(np.append(lowest, steps - 1))
     below = (lowest + 1 + lowest + several) / 2 / steps
-    shares = np.round(np.diff(np.concatenate([[0.0], below, [1.0]])), 9)
+    shares = np.diff(np.concatenate([[0.0], below, [1.0]])).round(9).astype(np.float64)
     bounds = [f"{edge:g}" for edge in edges]
     called = [f"to {bounds[0]}", *(f"{a} to {b}" for a, b in pairwise(bounds)), f"{bounds[-1]} on"]
     return Input(name, tuple(called), shares, edges)

@@ -100,6 +100,8 @@ def register(app: Flask, registry: CollectorRegistry, engine: Engine) -> None:
         ["status"],
         registry=registry,
     )
+    for status in _REFUSALS:
+        refused.labels(str(status))  # 0 until the first: what appears late has no rate
     seconds = Histogram(
         "kidney_request_seconds",
         "How long requests took, from their headers to the answer.",

@@ -1,6 +1,7 @@
 """The server process: gunicorn with a pool of threads for requests around one model a worker."""
 
 import dataclasses
+import mmap
 import secrets
 import sys
 import time
@@ -100,7 +101,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._is_first = True
+        self._opened = mmap.mmap(-1, 1)  # shared with the workers: 1 once one has the model open
         Worker.seconds = settings.deadline_seconds
         threads = settings.queue + SPARE_THREADS
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
@@ -116,7 +117,6 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "forwarded_allow_ips": "",  # what proxies say is believed by KIDNEY_PROXIES alone
             "when_ready": _announce,
             "child_exit": _forget,
-            "pre_fork": self._before_fork,
             # gunicorn 25 and later open a socket in the home folder, which may be read-only
             "control_socket_disable": True,
         }
@@ -135,15 +135,13 @@ class _Server(BaseApplication):  # type: ignore[misc]
             app = create_app(self._settings)
         except KidneyError as error:
             print(f"serve.py: {error}", file=sys.stderr, flush=True)
-            if self._is_first:
+            if not self._opened[0]:
                 sys.exit(Arbiter.APP_LOAD_ERROR)  # which ends the server
             time.sleep(_AGAIN_SECONDS)
             sys.exit(1)  # which lets another worker try again: the file may be replaced by then
+        self._opened[0] = 1
         Watch(app.extensions["kidney.engine"], self._settings).start()
         return app
-
-    def _before_fork(self, _: Arbiter, worker: Worker) -> None:
-        self._is_first = worker.age <= self._settings.workers
 
 
 def _fetch(settings: Settings) -> None:

@@ -41,8 +41,8 @@ class Settings:
         api_keys: NAME:SHA-256 of each key, separated by commas or spaces; see
             `kidney.serving.keys`.
         api_keys_file: a file with more of them, one a line, such as a secret of Docker.
-        rate_limit: of one key, or of one address where keys are off, as `limits` writes it; off or
-            empty: none.
+        rate_limit: of one key, or of one address where keys are off: a number/second, /minute,
+            /hour or /day, so many at once or spread; off or empty: none.
         cors_origins: origins whose pages may read answers, separated by commas or spaces.
         session_secret: signs the sessions of the page; empty: one that lives as long as the server.
         proxies: how many proxies stand before the server; that many entries of X-Forwarded-For and
@@ -134,7 +134,7 @@ def _switch(name: str, text: str) -> bool:
 def _rate(name: str, text: str) -> str:
     if text.lower() == "off":
         return ""
-    if re.fullmatch(r"[1-9]\d*\s*(/|per)\s*(\d+\s*)?(second|minute|hour|day)s?", text):
+    if re.fullmatch(r"[1-9]\d{0,9}/(second|minute|hour|day)", text):
         return text
     raise _wrong(name, "a rate such as 600/minute, or off", text)
 

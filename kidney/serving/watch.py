@@ -34,7 +34,8 @@ class Watch:
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
-        self._seen = _state(settings.model)
+        # The file may be another one by now than the one that was opened: it is looked at once.
+        self._seen: tuple[int, int, int] | None = None
         self._lock: int | None = None  # the file whose lock makes this process the one that asks
         self._trim = False
 

@@ -8,10 +8,12 @@ mends one of these.
 
 import contextlib
 import io
+import math
 import selectors
 import socket
 import time
 from collections import deque
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -21,10 +23,13 @@ from werkzeug.exceptions import RequestTimeout
 
 from kidney.serving.problems import refuse_unread
 
+HEAD_SECONDS = 5.0  # for the head of a request, once it has begun
 DRAIN_SECONDS = 2.0  # for idle connections, once the worker is to end
 LINGER_SECONDS = 5.0  # for a client to read its answer and close
 _MOST_ACCEPTED = 64  # connections in a row, before others are looked at again
 _BLOCK = 1 << 16  # bytes
+_LEFTOVER = 1 << 20  # bytes of a body that nobody wanted, read away to keep the connection
+_LEFTOVER_SECONDS = 2.0
 
 
 util.write_error = refuse_unread  # gunicorn's own is HTML and quotes the request
@@ -44,10 +49,6 @@ class _Connection(TConn):  # type: ignore[misc]
             super().close()
 
 
-class _LateError(RequestTimeout, TimeoutError):
-    """A body that did not arrive in time: 408 for the application, a timeout for gunicorn."""
-
-
 class _Body(io.RawIOBase):
     """The body of one request. gunicorn's own reads a kilobyte at a time.
 
@@ -60,13 +61,18 @@ class _Body(io.RawIOBase):
         self._reader = reader
         self._until = until
 
+    @property
+    def left(self) -> float:
+        """Bytes that have not been read; infinity: nobody knows."""
+        return float(getattr(self._reader, "length", math.inf))
+
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = self._reader.read(len(buffer))
         if not data and time.monotonic() >= self._until:
-            raise _LateError
+            raise RequestTimeout
         buffer[: len(data)] = data
         return len(data)
 
@@ -75,10 +81,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     """A pool of threads for requests; `seconds` is how long one may take to arrive."""
 
     seconds = 30.0
+    alive: bool
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._handled: dict[_Connection, float] = {}  # since when, by time.monotonic
+        self._handled: dict[_Connection, float] = {}  # until when, by time.monotonic
         self._lingering: deque[_Connection] = deque()
 
     def accept(self, listener: socket.socket) -> None:
@@ -94,11 +101,16 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
         self.nr_conns += 1
         connection = _Connection(self, self.cfg, client, address, listener.getsockname())
-        connection.set_timeout()
+        self._wait_for(connection, self.cfg.keepalive)
+        return True
+
+    def _wait_for(self, connection: _Connection, seconds: float) -> None:
+        """Give a connection a thread as soon as it sends something, for so long."""
+        connection.sock.setblocking(False)
+        connection.timeout = time.monotonic() + seconds
         self.pending_conns.append(connection)
         callback = partial(self.on_pending_socket_readable, connection)
-        self.poller.register(client, selectors.EVENT_READ, callback)
-        return True
+        self.poller.register(connection.sock, selectors.EVENT_READ, callback)
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """At the end, take what still waits at the door, and let the next be refused at once."""
@@ -113,25 +125,56 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 connection.timeout = min(connection.timeout, soon)
 
     def handle(self, connection: _Connection) -> Any:
-        """Answer one request, and remember since when."""
-        self._handled[connection] = time.monotonic()
-        try:
-            return super().handle(connection)
-        finally:
-            del self._handled[connection]
+        """Answer one request that has begun to come, and those that came in with its end."""
+        while True:
+            self._handled[connection] = time.monotonic() + min(HEAD_SECONDS, self.seconds)
+            try:
+                kept = super().handle(connection)
+            finally:
+                del self._handled[connection]
+            # What was read beyond the end of a request would be waited for in vain at the socket.
+            if kept is not True or not connection.parser.unreader.buf.getvalue():
+                return kept
 
     def handle_request(self, req: Any, conn: _Connection) -> Any:
         """Answer a request whose body is read in large pieces and not after its time."""
-        body = _Body(req.body.reader, self._handled[conn] + self.seconds)
+        until = self._handled[conn] = time.monotonic() + self.seconds
+        body = _Body(req.body.reader, until)
         req.body = io.BufferedReader(body, _BLOCK)
-        return super().handle_request(req, conn)
+        should_close = req.should_close
+        # Asked for the head of the answer: what will be closed has to be announced as such.
+        req.should_close = lambda: should_close() or not self.alive or body.left > _LEFTOVER
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            req.should_close = should_close  # of what comes next on this connection
+
+    def _keepalive_after(self, conn: _Connection, keepalive: bool) -> bool:
+        deadline = time.monotonic() + _LEFTOVER_SECONDS
+        try:
+            return keepalive and bool(conn.parser.finish_body(deadline, _LEFTOVER + 1))
+        except RequestTimeout:
+            return False
+
+    def finish_request(self, conn: _Connection, fs: Future[Any]) -> None:
+        """Keep a connection that was told it would be kept, also at the end."""
+        if not self.alive and not fs.cancelled() and not fs.exception() and fs.result():
+            self._wait_for(conn, DRAIN_SECONDS)
+        else:
+            super().finish_request(conn, fs)
+
+    def is_parent_alive(self) -> bool:
+        """Without the master it is the end, too."""
+        found = bool(super().is_parent_alive())
+        self.alive = self.alive and found
+        return found
 
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         """Look at the clocks of connections every second, and more often at the end."""
         super().wait_for_and_dispatch_events(min(timeout, 1.0 if self.alive else 0.1))
         now = time.monotonic()
-        for connection, since in tuple(self._handled.items()):
-            if now - since > self.seconds:
+        for connection, until in tuple(self._handled.items()):
+            if now > until:
                 _stop_reading(connection.sock)
         while self._lingering and self._lingering[0].timeout < now:
             self._let_go(self._lingering[0])

@@ -9,15 +9,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60
+SECONDS = 20
 
 
 @dataclass
@@ -27,10 +29,12 @@ class Server:
     Attributes:
         process: its master.
         address: HOST:PORT.
+        log: where it writes what it has to say; a pipe that nobody reads would fill up.
     """
 
     process: subprocess.Popen[str]
     address: str
+    log: IO[str]
 
     def workers(self) -> set[int]:
         pid = self.process.pid
@@ -40,11 +44,20 @@ class Server:
     def stop(self) -> str:
         """End it as an orchestrator does; return its log."""
         self.process.send_signal(signal.SIGTERM)
-        _, log = self.process.communicate(timeout=SECONDS)
-        return log
+        return self.ended()
+
+    def ended(self) -> str:
+        """Wait for its end; return its log."""
+        self.process.wait(timeout=SECONDS)
+        self.log.seek(0)
+        return self.log.read()
 
     def client(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.address, timeout=SECONDS)
+
+    def client_address(self) -> tuple[str, int]:
+        host, port = self.address.rsplit(":", 1)
+        return host, int(port)
 
     def get_json(self, path: str) -> dict[str, object]:
         client = self.client()
@@ -61,14 +74,15 @@ class Server:
 def serving(model: Path, *arguments: object, **settings: object) -> Iterator[Server]:
     """Serve `model` on a free port; settings are names of Settings."""
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
-    wanted = {"auth": "off", "threads": 1, "rate_limit": "", **settings}
+    wanted = {"auth": "off", "threads": 1, "rate_limit": "off", **settings}
     environment |= {f"KIDNEY_{name.upper()}": str(value) for name, value in wanted.items()}
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed below
     process = subprocess.Popen(
         [sys.executable, "serve.py", "--port", "0", "--model", str(model), *map(str, arguments)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stderr=log,
         text=True,
     )
     try:
@@ -76,12 +90,16 @@ def serving(model: Path, *arguments: object, **settings: object) -> Iterator[Ser
         assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
         line = process.stdout.readline()
         found = re.fullmatch(r"Serving on http://(\S+)\n", line)
-        assert found, (line, process.communicate(timeout=SECONDS)[1] if not line else "")
-        yield Server(process, found[1])
+        assert found, line
+        server = Server(process, found[1], log)
+        server.get_json("/healthz")
+        yield server
     finally:
         if process.poll() is None:
-            process.kill()
+            for pid in (process.pid, *Server(process, "", log).workers()):
+                os.kill(pid, signal.SIGKILL)
         process.communicate()
+        log.close()
 
 
 def form(*files: bytes) -> tuple[bytes, dict[str, str]]:

@@ -26,7 +26,11 @@ def post(client: FlaskClient, to: str = API, **options):
     return client.post(to, data={"file": (io.BytesIO(SLICE), "x.png")}, **options)
 
 
-@pytest.mark.parametrize("headers", [{"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY}])
+@pytest.mark.parametrize(
+    "headers",
+    [{"Authorization": f"Bearer {KEY}"}, {"X-API-Key": KEY}],
+    ids=["bearer", "own header"],
+)
 def test_a_key_opens_the_api_in_either_header(guarded, headers):
     assert post(guarded, headers=headers).status_code == 200
     assert guarded.get("/api/v1/model", headers=headers).status_code == 200

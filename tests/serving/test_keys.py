@@ -64,7 +64,11 @@ def test_a_file_adds_keys(tmp_path):
         load_keys(Settings(api_keys_file=tmp_path / "nothing"))
 
 
-@pytest.mark.parametrize("text", [A, "viewer:123", f"a b:{'0' * 64}", f"viewer:{A}"])
+@pytest.mark.parametrize(
+    "text",
+    [A, "viewer:123", f"a b:{'0' * 64}", f"viewer:{A}"],
+    ids=["the key", "short", "no name", "name and key"],
+)
 def test_what_is_no_entry_is_refused_and_not_repeated(text):
     with pytest.raises(ConfigError, match="API key 2") as raised:
         load_keys(Settings(api_keys=(ENTRIES[0], text)))

@@ -79,7 +79,7 @@ def test_over_https_the_cookie_never_leaves_it(guarded):
     assert "Secure" in answer.headers["Set-Cookie"].split("; ")
 
 
-@pytest.mark.parametrize("key", ["", "wrong", ENTRY])
+@pytest.mark.parametrize("key", ["", "wrong", ENTRY], ids=["none", "wrong", "the entry"])
 def test_another_key_does_not_open(browser, key):
     answer = sign_in(browser, key)
     assert answer.status_code == 401

@@ -14,9 +14,13 @@ def until(condition: Callable[[], bool]) -> None:
 
 def test_so_many_have_a_turn_at_a_time():
     turns = Turns(2)
-    with turns.turn(), turns.turn():
-        with pytest.raises(LateError), turns.turn(time.monotonic() + 0.01):
-            pass
+    with (
+        turns.turn(),
+        turns.turn(),
+        pytest.raises(LateError),
+        turns.turn(time.monotonic() + 0.01),
+    ):
+        pass
     with turns.turn(time.monotonic() + 0.01):
         pass
 

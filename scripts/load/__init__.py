@@ -1,0 +1,1 @@
+"""What make load and make bench do to a real server."""

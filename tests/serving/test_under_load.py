@@ -1,0 +1,216 @@
+"""Overload, the end, a new model and a killed worker, on a real server with real clients."""
+
+import dataclasses
+import http.client
+import os
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pictures import encode, gradient
+from tests.serving.server import answered, form, post, serving, started, wait_until
+from tests.slow_model import write_slow_model
+from tests.tiny_model import CARD, write_tiny_model
+
+BODY, HEADERS = form(encode(gradient()))
+LARGE = form(encode(gradient()) + bytes(3_000_000))  # more than sockets hold
+OTHER = dataclasses.replace(CARD, run="another-run")
+
+
+@pytest.fixture(scope="session")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that takes some hundred milliseconds a slice."""
+    return write_slow_model(tmp_path_factory.mktemp("slow") / "kidney.onnx", products=50)
+
+
+def together(count: int, work: Callable[[int], None]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "somebody hangs"
+
+
+@pytest.mark.parametrize("request_", [(BODY, HEADERS), LARGE], ids=["small", "large"])
+def test_beyond_the_queue_everybody_gets_a_503_at_once(
+    slow: Path, request_: tuple[bytes, dict[str, str]]
+):
+    with serving(slow, queue=2) as server:
+        holding = [started(server.address, BODY, HEADERS, sent=10) for _ in range(2)]
+        time.sleep(0.2)
+        answers: list[tuple[int, bytes, http.client.HTTPMessage]] = []
+
+        def ask(_: int) -> None:
+            client = server.client()
+            answers.extend(post(client, *request_) for _ in range(3))
+
+        join(together(20, ask))
+        assert Counter(status for status, _, _ in answers) == {503: 60}
+        assert all(headers["Retry-After"] for _, _, headers in answers)
+        assert all(headers["Content-Type"] == "application/problem+json" for *_, headers in answers)
+        assert server.get_json("/healthz") == {"status": "up"}
+        for client in holding:
+            client.sendall(BODY[10:])
+        assert [answered(client)[0] for client in holding] == [200, 200]
+        assert post(server.client(), BODY, HEADERS)[0] == 200
+
+
+def test_idle_and_half_sent_connections_hold_up_nobody(model: Path):
+    with serving(model, queue=2, deadline_seconds=1) as server:
+        idle = [socket.create_connection(server.client_address()) for _ in range(60)]
+        half = [socket.create_connection(server.client_address()) for _ in range(30)]
+        for client in half:
+            client.sendall(b"POST /api/v1/predictions HTTP/1.1\r\nHost")
+        trickling = started(server.address, BODY, HEADERS, sent=10)
+        assert answered(trickling)[0] == 408
+        assert post(server.client(), BODY, HEADERS)[0] == 200
+        for client in (*half, *idle, trickling):
+            client.close()
+        assert server.process.poll() is None
+        assert "Traceback" not in server.stop()
+
+
+def test_sigterm_loses_no_request(slow: Path):
+    with serving(slow, queue=16) as server:
+        arriving = started(server.address, BODY, HEADERS, sent=len(BODY) // 2)
+        idle = server.client()
+        assert post(idle, BODY, HEADERS)[0] == 200
+        statuses: list[int] = []
+
+        def ask(_: int) -> None:
+            statuses.append(post(server.client(), BODY, HEADERS)[0])
+
+        threads = together(8, ask)
+        time.sleep(0.3)  # in the queue, and the first of them computed
+        at_the_door = [
+            started(server.address, BODY, HEADERS, sent=len(BODY)) for _ in range(4)
+        ]  # connected, and perhaps not accepted yet
+        server.process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(server.client_address())
+        # A connection that was open may end what it has begun, and ask once more.
+        assert post(idle, BODY, HEADERS)[0] == 200
+        arriving.sendall(BODY[len(BODY) // 2 :])
+        assert answered(arriving)[0] == 200
+        assert [answered(client)[0] for client in at_the_door] == [200] * 4
+        join(threads)
+        assert statuses == [200] * 8
+        assert "Traceback" not in server.ended()
+        assert server.process.returncode == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_model_is_swapped_under_load_and_no_request_fails(tmp_path: Path, workers: int):
+    path = write_tiny_model(tmp_path / "kidney.onnx")
+    with serving(path, workers=workers, watch_seconds=0.2) as server:
+        seen: Counter[tuple[int, str]] = Counter()
+        stop = threading.Event()
+
+        def ask(_: int) -> None:
+            client = server.client()
+            while not stop.is_set():
+                status, body, _ = post(client, BODY, HEADERS)
+                run = "another-run" if b"another-run" in body else "tiny-run"
+                seen[status, run] += 1
+
+        threads = together(4, ask)
+        wait_until(lambda: seen)
+        replace(path, b"no model")
+        replaced = time.monotonic()
+        wait_until(lambda: time.monotonic() > replaced + 2)
+        assert server.get_json("/readyz")["new_model_refused"] is True
+        write_tiny_model(tmp_path / "new.onnx", card=OTHER)
+        replace(path, (tmp_path / "new.onnx").read_bytes())
+        wait_until(lambda: seen[200, "another-run"])
+        time.sleep(1.5)  # all workers have looked
+        seen.clear()
+        wait_until(lambda: sum(seen.values()) > 100)
+        stop.set()
+        join(threads)
+        assert set(seen) == {(200, "another-run")}
+        log = server.stop()
+        assert log.count("A new one was refused") == workers
+        assert log.count("of run another-run answers now.") == workers
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Replace a file as `mv` does."""
+    new = path.with_name("moved.onnx")
+    new.write_bytes(data)
+    new.replace(path)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_worker_is_replaced(model: Path, workers: int):
+    with serving(model, workers=workers) as server:
+        wait_until(lambda: len(server.workers()) == workers)
+        assert post(server.client(), BODY, HEADERS)[0] == 200
+        (victim, *others) = server.workers()
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: victim not in server.workers() and len(server.workers()) == workers)
+        assert set(others) < server.workers()
+        for _ in range(8):
+            assert post(server.client(), BODY, HEADERS)[0] == 200
+        server.stop()
+        assert server.process.returncode == 0
+
+
+def test_a_worker_that_cannot_open_the_model_is_replaced_once_it_can(tmp_path: Path):
+    path = write_tiny_model(tmp_path / "kidney.onnx")
+    good = path.read_bytes()
+    with serving(path, watch_seconds=0) as server:
+        assert post(server.client(), BODY, HEADERS)[0] == 200
+        path.write_bytes(b"no model")
+        (victim,) = server.workers()
+        os.kill(victim, signal.SIGKILL)
+        time.sleep(1)
+        path.write_bytes(good)
+        assert post(server.client(), BODY, HEADERS)[0] == 200
+        assert f"serve.py: {path} (sha256sum " in server.stop()
+
+
+def test_a_large_study_lets_a_single_slice_pass(slow: Path):
+    with serving(slow) as server:
+        times: dict[str, float] = {}
+
+        def study(_: int) -> None:
+            began = time.monotonic()
+            assert post(server.client(), *form(*[encode(gradient())] * 12))[0] == 200
+            times["study"] = time.monotonic() - began
+
+        threads = together(3, study)
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert post(server.client(), BODY, HEADERS)[0] == 200
+        times["slice"] = time.monotonic() - began
+        assert "study" not in times, "the slice waited for the studies"
+        join(threads)
+
+
+def test_who_is_late_is_told_so(slow: Path):
+    with serving(slow, deadline_seconds=1) as server:
+        status, body, headers = post(server.client(), *form(*[encode(gradient())] * 60))
+        assert status == 503
+        assert b"urn:kidney:problem:late" in body
+        assert headers["Retry-After"]
+        assert post(server.client(), BODY, HEADERS)[0] == 200
+
+
+def test_it_is_the_server_that_closes_last(model: Path):
+    """A client that sends a body nobody reads gets its answer all the same."""
+    with serving(model) as server:
+        client = server.client()
+        client.request("POST", "/healthz", bytes(8_000_000), {"Connection": "close"})
+        assert client.getresponse().status == 405
