@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench fuzz load serve screenshots
+.PHONY: help setup demo test check slow bench fuzz load serve screenshots
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -19,6 +19,9 @@ demo: setup ## Run the whole road on the built-in phantom
 
 test: setup ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=5
+
+slow: setup ## Run the tests that `make test` leaves out
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
 check: setup ## Lint, formatting and types
 	$(BIN)/ruff check .

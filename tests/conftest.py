@@ -7,7 +7,15 @@ import pytest
 
 # What takes longest begins, so that two processes end at about the same time. One walks the whole
 # road, which the other tests of the pipeline wait for; meanwhile the other does what needs no road.
-ORDER = ("pipeline/test_road.py", "pipeline/test_promotion.py", "export", "pipeline", "")
+ORDER = (
+    "pipeline/test_road.py",
+    "pipeline/test_promotion.py",
+    "export",
+    "pipeline",
+    "browser",
+    "serving",
+    "",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

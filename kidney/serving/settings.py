@@ -125,6 +125,12 @@ def _seconds(name: str, text: str) -> float:
     raise _wrong(name, "seconds, 0 or more", text)
 
 
+def _duration(name: str, text: str) -> float:
+    if seconds := _seconds(name, text):
+        return seconds
+    raise _wrong(name, "seconds, more than 0", text)
+
+
 def _switch(name: str, text: str) -> bool:
     if text.lower() in ("on", "off"):
         return text.lower() == "on"
@@ -176,7 +182,7 @@ _READ: Mapping[str, Callable[[str, str], Any]] = {
     "workers": _count,
     "threads": _count,
     "queue": _count,
-    "deadline_seconds": _seconds,
+    "deadline_seconds": _duration,
     "max_upload_bytes": _count,
     "max_files": _count,
     "max_pixels": _count,

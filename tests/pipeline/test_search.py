@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.pipeline.conftest import PHANTOM
@@ -65,6 +66,7 @@ def test_a_search_that_was_killed_goes_on_within_its_trial(pipeline):
     assert root.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_sweep_with_a_job_that_cannot_work_does_the_others_and_says_so(pipeline):
     command = ["experiment=cv", "model.image_size=32,8", *QUICK]
     done = pipeline.run(

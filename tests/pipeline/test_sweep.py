@@ -3,16 +3,28 @@
 import sqlite3
 import sys
 
+import pytest
+
 from tests.pipeline.conftest import PHANTOM
 
 BACKBONES = {
-    "vgg16", "resnet50", "vit_small_patch14_dinov2", "inception_v3", "tf_efficientnet_lite0"
-}  # fmt: skip
+    "lite0": "tf_efficientnet_lite0",
+    "vit": "vit_small_patch14_dinov2",
+    "vgg16": "vgg16",
+    "resnet50": "resnet50",
+    "inception_v3": "inception_v3",
+}
 
 
-def test_a_smoke_sweep_trains_every_backbone_below_one_parent(pipeline):
+@pytest.mark.parametrize(
+    "names",
+    [["lite0", "vit"], pytest.param([*BACKBONES], marks=pytest.mark.slow)],
+    ids=["two", "every"],
+)
+def test_a_smoke_sweep_trains_backbones_below_one_parent(pipeline, names):
+    (pipeline.folder / "smoke.db").unlink(missing_ok=True)
     pipeline.run(
-        sys.executable, "train.py", "-m", "model=vgg16,resnet50,vit,inception_v3,lite0",
+        sys.executable, "train.py", "-m", f"model={','.join(names)}",
         "trainer=smoke", *PHANTOM, "split.folds=3", "batch_size=2", "model.image_size=84",
         "trainer.limit_train_batches=1", "trainer.limit_val_batches=1",
         "tracking.uri=sqlite:///smoke.db",
@@ -26,10 +38,11 @@ def test_a_smoke_sweep_trains_every_backbone_below_one_parent(pipeline):
         ).fetchall()
         statuses = store.execute("select distinct status from runs").fetchall()
     assert len({parent for _, parent in trainings}) == 1
-    assert {name for name, _ in trainings} == BACKBONES
+    assert {name for name, _ in trainings} == {BACKBONES[name] for name in names}
     assert statuses == [("FINISHED",)]
 
 
+@pytest.mark.slow
 def test_two_processes_make_one_run(pipeline):
     pipeline.run(
         sys.executable, "train.py", *PHANTOM, "split.folds=3", "model=tiny", "workers=0",

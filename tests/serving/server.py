@@ -60,14 +60,17 @@ class Server:
         return host, int(port)
 
     def get_json(self, path: str) -> dict[str, object]:
+        found: dict[str, object] = json.loads(self.get(path))
+        return found
+
+    def get(self, path: str) -> bytes:
         client = self.client()
         client.request("GET", path)
         answer = client.getresponse()
         body = answer.read()
         client.close()
         assert answer.status == 200, body
-        found: dict[str, object] = json.loads(body)
-        return found
+        return body
 
 
 @contextmanager

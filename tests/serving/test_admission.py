@@ -92,7 +92,7 @@ def test_beyond_the_queue_the_answer_is_503_before_the_body_is_read(
     assert answers[-1].status_code == 200
 
 
-def test_who_waits_too_long_is_told_and_gives_its_place_back(model: Path):
+def test_who_waits_too_long_is_told_and_gives_its_place_back(model: Path, gate: Gate):
     server, answers = app(model, queue=3, deadline_seconds=0.2), []
     gate.came.acquire()
     gate.open.clear()

@@ -63,3 +63,9 @@ def test_the_environment_sets_the_limits(model):
 def test_a_limit_that_is_no_number_is_refused(value):
     with pytest.raises(ConfigError, match="KIDNEY_MAX_FILES"):
         from_environment({"KIDNEY_MAX_FILES": value})
+
+
+def test_a_deadline_of_nothing_is_refused():
+    with pytest.raises(ConfigError, match="KIDNEY_DEADLINE_SECONDS to be seconds, more than 0"):
+        from_environment({"KIDNEY_DEADLINE_SECONDS": "0"})
+    assert from_environment({"KIDNEY_WATCH_SECONDS": "0"}).watch_seconds == 0
