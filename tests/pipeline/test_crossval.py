@@ -4,6 +4,7 @@ import json
 import sys
 
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 
 COMMAND = [
@@ -46,6 +47,7 @@ def test_folds_are_children_of_one_run_and_each_slice_is_tested_once(pipeline):
     }
 
 
+@pytest.mark.slow
 def test_the_headline_puts_random_slices_beside_the_grouped_figures(pipeline):
     command = [sys.executable, "scripts/headline.py", *COMMAND[2:6], "trainer.max_epochs=1"]
     out = pipeline.run(*command, "tracking.uri=sqlite:///headline.db").stdout

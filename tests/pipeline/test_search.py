@@ -30,6 +30,7 @@ def tree(checkout, experiment):
     return root, below
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_within_its_trial(pipeline):
     search = [
         sys.executable, "train.py", "experiment=search", "search.trials=2", *QUICK,
