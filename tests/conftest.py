@@ -9,7 +9,6 @@ import pytest
 # road, which the other tests of the pipeline wait for; meanwhile the other does what needs no road.
 ORDER = (
     "pipeline/test_road.py",
-    "pipeline/test_promotion.py",
     "export",
     "pipeline",
     "browser",

@@ -2,11 +2,13 @@
 
 import sys
 
+import pytest
 from mlflow import MlflowClient
 
 from tests.evaluated import write_evaluated
 
 
+@pytest.mark.slow
 def test_the_gate_from_the_first_champion_to_the_way_back(make_checkout):
     checkout = make_checkout()
 
