@@ -30,9 +30,9 @@ def blueprint(engine: Engine, settings: Settings) -> APIBlueprint:
         responses=answers(Predictions, 400, 401, 403, 408, 413, 415, 422, 429, 503),
         security=needs_key(settings),
     )
-    def predictions(query: PredictionsQuery, form: Uploads) -> Response:  # noqa: ARG001
+    def predictions(query: PredictionsQuery, form: Uploads) -> Response:
         """Read slices and studies."""
-        uploads = uploaded_files(settings.max_files)
+        uploads = uploaded_files(form.file, settings.max_files)
         studies, reading = read_uploads(engine, settings, uploads, with_hu=bool(query.pixels))
         return as_json(answer(studies, reading, query))
 

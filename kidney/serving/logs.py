@@ -24,7 +24,7 @@ _log = logging.getLogger("kidney.serving.request")
 _OF_THE_SERVER = (ConfigError, ArtifactError, DataError)  # they speak of settings and the model
 # gunicorn on its processes and its socket; what else it says may quote a request.
 _OF_GUNICORN = re.compile(r"worker|connection in use|can't connect|retrying|shutting down", re.I)
-_UP_TO_A_VALUE = re.compile(r"[^%:{(=\[]*")
+_BEFORE_A_VALUE = re.compile(r"[%:{(=\[]")
 _WITHHELD = "(withheld: it may quote a request)"
 _MOST_FRAMES = 30
 
@@ -132,7 +132,7 @@ def _message(record: logging.LogRecord) -> str:
     if library == "gunicorn":
         if _OF_GUNICORN.match(str(record.msg)):
             return record.getMessage()
-        return _UP_TO_A_VALUE.match(str(record.msg))[0].strip() or _WITHHELD  # type: ignore[index]
+        return _BEFORE_A_VALUE.split(str(record.msg), maxsplit=1)[0].strip() or _WITHHELD
     return f"{record.filename}:{record.lineno} {_WITHHELD}"
 
 

@@ -174,7 +174,7 @@ def _blueprint(registry: CollectorRegistry, engine: Engine) -> Blueprint:
 def _values(registry: CollectorRegistry) -> Collector:
     """Return what collects the values of all workers."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
-        collector: Collector = MultiProcessCollector(None)  # type: ignore[no-untyped-call]
+        collector: Collector = MultiProcessCollector(None)
         return collector
     return registry
 

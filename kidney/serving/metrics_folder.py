@@ -33,4 +33,4 @@ def forget(process: int) -> None:
     """Let the gauges of a worker that is gone no longer count; its counters stay counted."""
     from prometheus_client.multiprocess import mark_process_dead
 
-    mark_process_dead(process)  # type: ignore[no-untyped-call]
+    mark_process_dead(process)

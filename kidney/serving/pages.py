@@ -2,13 +2,14 @@
 
 import datetime
 
-from flask import Blueprint, Response, current_app, render_template
+from flask import Blueprint, Response, current_app, render_template, request
 from werkzeug.wrappers import Response as Answer
 
 from kidney.imaging.windows import WINDOWS
 from kidney.overlay import RAMP
 from kidney.serving.engine import Engine
 from kidney.serving.results import shown_studies
+from kidney.serving.schemas import FIELD
 from kidney.serving.settings import Settings
 from kidney.serving.uploads import read_uploads, uploaded_files
 from kidney.serving.words import SLOTS, percent
@@ -34,7 +35,8 @@ def blueprint(engine: Engine, settings: Settings) -> Blueprint:
 
     @routes.post("/")
     def result() -> str:
-        studies, reading = read_uploads(engine, settings, uploaded_files(settings.max_files))
+        uploads = uploaded_files(request.files.getlist(FIELD), settings.max_files)
+        studies, reading = read_uploads(engine, settings, uploads)
         return render_template(
             "result.html",
             card=reading.model.card,

@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass
 
 from flask import Flask, Response, g, make_response, render_template, request
-from gunicorn.util import write_nonblock  # type: ignore[import-untyped]
+from gunicorn.util import write_nonblock
 from werkzeug.exceptions import HTTPException
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyError

@@ -1,28 +1,30 @@
 """The files of a multipart request, and what the model says of them."""
 
-from flask import request
+from collections.abc import Sequence
+
+from werkzeug.datastructures import FileStorage
 
 from kidney.card import ModelCard
 from kidney.imaging.windows import Window
 from kidney.serving.admission import check_time
 from kidney.serving.engine import Engine, Reading
 from kidney.serving.problems import NO_FILE, Problem, RequestError
-from kidney.serving.schemas import FIELD
 from kidney.serving.settings import Settings
 from kidney.serving.studies import Study, read_studies
 
 
-def uploaded_files(most: int) -> list[bytes]:
-    """Return the files of the request's field `file`, in the order sent.
+def uploaded_files(parts: Sequence[FileStorage], most: int) -> list[bytes]:
+    """Return the files of a form, in the order sent.
 
     Args:
+        parts: of its field `file`.
         most: how many there may be.
 
     Raises:
         RequestError: there is none (400) or more than `most` (413).
     """
     # A browser sends an unnamed empty part for a file field that was left empty.
-    files = [file for file in request.files.getlist(FIELD) if file.filename]
+    files = [part for part in parts if part.filename]
     if not files:
         raise RequestError(NO_FILE)
     if len(files) > most:
