@@ -21,6 +21,7 @@ from kidney.errors import ArtifactError, KidneyError
 from kidney.s3 import is_s3
 from kidney.serving import logs
 from kidney.serving.access import check_auth
+from kidney.serving.door import shut
 from kidney.serving.metrics_folder import forget, metrics_folder
 from kidney.serving.settings import PREFIX, Settings
 from kidney.serving.worker import Worker
@@ -98,6 +99,15 @@ class _Lines(Logger):  # type: ignore[misc]
         logs.configure()
 
 
+class _Master(Arbiter):  # type: ignore[misc]
+    """gunicorn's first process, which ends without closing the door on anybody."""
+
+    def stop(self, graceful: bool = True) -> None:
+        if graceful:
+            shut([listener.sock for listener in self.LISTENERS])
+        super().stop(graceful)
+
+
 class _Server(BaseApplication):  # type: ignore[misc]
     """gunicorn, configured in code. Preloading stays off: onnxruntime's threads die in a fork."""
 
@@ -128,6 +138,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
         for name, value in self._options.items():
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
+
+    def run(self) -> None:
+        _Master(self).run()
 
     def load(self) -> Flask:
         from kidney.serving.app import create_app
