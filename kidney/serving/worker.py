@@ -14,7 +14,7 @@ import socket
 import time
 from collections import deque
 from concurrent.futures import Future
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from gunicorn import util
@@ -141,9 +141,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         until = self._handled[conn] = time.monotonic() + self.seconds
         body = _Body(req.body.reader, until)
         req.body = io.BufferedReader(body, _BLOCK)
-        should_close = req.should_close
-        # Asked for the head of the answer: what will be closed has to be announced as such.
-        req.should_close = lambda: should_close() or not self.alive or body.left > _LEFTOVER
+        closes = req.should_close
+        # Asked for the head of the answer and at its end: what was announced there is done here.
+        req.should_close = cache(lambda: closes() or not self.alive or body.left > _LEFTOVER)
         try:
             return super().handle_request(req, conn)
         finally:
@@ -157,11 +157,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
 
     def finish_request(self, conn: _Connection, fs: Future[Any]) -> None:
-        """Keep a connection that was told it would be kept, also at the end."""
-        if not self.alive and not fs.cancelled() and not fs.exception() and fs.result():
-            self._wait_for(conn, DRAIN_SECONDS)
-        else:
+        """Keep a connection that was told it would be kept, whenever the end comes."""
+        if fs.cancelled() or fs.exception() or fs.result() is not True:
             super().finish_request(conn, fs)
+            return
+        conn.sock.setblocking(False)
+        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else DRAIN_SECONDS)
+        self.keepalived_conns.append(conn)
+        callback = partial(self.on_client_socket_readable, conn)
+        self.poller.register(conn.sock, selectors.EVENT_READ, callback)
 
     def is_parent_alive(self) -> bool:
         """Without the master it is the end, too."""
