@@ -28,8 +28,8 @@ check: setup ## Lint, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: setup ## Measure the parts against what they are made of
-	$(BIN)/python scripts/benchmark.py
+bench: setup ## Measure the parts against what they are made of, into docs/benchmarks.md; needs make demo
+	$(BIN)/python scripts/benchmark.py --out docs/benchmarks.md
 
 fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document allows
 	$(BIN)/python -m tests.serving.fuzz

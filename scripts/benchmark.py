@@ -1,31 +1,30 @@
 """Ratios of our parts to what they are made of, all measured in this run: make bench.
 
-python scripts/benchmark.py [data] [training] [runtime] [http] [export] [--data FOLDER]
-    [--weights FOLDER] [--artifact FILE] [--checkpoint FILE]
+python scripts/benchmark.py [data] [training] [export] [runtime] [http] [--data FOLDER]
+    [--weights FOLDER] [--artifact FILE] [--checkpoint FILE] [--out PAGE.md]
 """
 
 import argparse
 from functools import partial
-from itertools import chain
 from pathlib import Path
 
 import torch
 from benchmarks.data import data_rows
-from benchmarks.export import export_table
+from benchmarks.export import export_rows
 from benchmarks.http import http_rows
+from benchmarks.page import page
 from benchmarks.runtime import ROOT, runtime_rows
 from benchmarks.training import training_rows
 
+from kidney.files import write_text
+from kidney.tracking.code import code_version
 from kidney.training.memory import keep_freed_memory
 
-RATIOS = {
-    "data": data_rows, "training": training_rows, "runtime": runtime_rows, "http": http_rows,
-}  # fmt: skip
-PARTS = (*RATIOS, "export")
+PARTS = ("data", "training", "export", "runtime", "http")
 
 
 def main() -> None:
-    """Print Markdown tables; a ratio above 1 means that ours is the faster one."""
+    """Print each row as it is measured: who stops the others has it. The page comes at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all")
     parser.add_argument("--data", type=Path, help="of export: an ingested folder")
@@ -36,26 +35,28 @@ def main() -> None:
         "--artifact", type=Path, default=ROOT / "artifacts/kidney.onnx", help="of http"
     )
     parser.add_argument("--checkpoint", type=Path, help="of http: what the artifact was made from")
+    parser.add_argument("--out", type=Path, help="a page for what is measured now")
     arguments = parser.parse_args()
     parts = arguments.parts or list(PARTS)
     if unknown := sorted(set(parts) - set(PARTS)):
         parser.error(f"expected parts among {', '.join(PARTS)}, but got {', '.join(unknown)}")
     keep_freed_memory()
-    if set(parts) & set(RATIOS):
-        print("| part | against | ratio |\n|---|---|---|", flush=True)
     torch.set_num_threads(2)
-    # Each row as it is measured: who stops the others has it.
     of_demo = next(iter(sorted(ROOT.glob("runs/*/best.ckpt"), reverse=True)), None)
     measures = {
-        **RATIOS,
+        "data": data_rows,
+        "training": training_rows,
+        "export": partial(export_rows, arguments.data, arguments.weights),
+        "runtime": runtime_rows,
         "http": partial(http_rows, arguments.artifact, arguments.checkpoint or of_demo),
     }
-    rows = chain.from_iterable(measures[part]() for part in parts if part in RATIOS)
-    for part, against, ratio in rows:
-        print(f"| {part} | {against} | {ratio:.2f} |", flush=True)
-    if "export" in parts:
-        for line in export_table(arguments.data, arguments.weights):
-            print(line, flush=True)
+    commit, rows = code_version(), []
+    for part in parts:
+        for row in measures[part]():
+            print(f"{part}: {row.part} / {row.against}: {row.ratio:.2f}", flush=True)
+            rows.append((part, row))
+    if arguments.out:
+        write_text(arguments.out, page(rows, commit))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
+from benchmarks.timing import Row
 from kidney.card import ModelCard
 from kidney.contract import INPUT_CONTRACT, window_contract
 from kidney.data.cache import open_cache
@@ -32,10 +33,6 @@ CONF = str(Path(__file__).parents[2] / "conf")
 BACKBONES = ("lite0", "resnet50", "inception_v3", "vgg16", "vit")
 A_SCAN = 8  # slices
 MEASURED = 48  # slices on which the ranges of activations are measured
-HEADINGS = (
-    "backbone", "weights", "int8", "float32 ms", "int8 ms", "ratio", "float32 MB", "int8 MB",
-    "macro AUROC", "difference", "evidence in place",
-)  # fmt: skip
 
 
 class Slices(NamedTuple):
@@ -47,8 +44,8 @@ class Slices(NamedTuple):
     classes: tuple[str, ...]
 
 
-def export_table(data: Path | None, weights: Path | None) -> Iterator[str]:
-    """Yield the lines of a Markdown table, each as it is measured.
+def export_rows(data: Path | None, weights: Path | None) -> Iterator[Row]:
+    """Yield a row for each backbone as it is measured.
 
     A head is fitted to the frozen features of a few slices of each scan, and asked about the scans
     of every fourth fold: enough to see what int8 changes, no result of its own.
@@ -59,14 +56,14 @@ def export_table(data: Path | None, weights: Path | None) -> Iterator[str]:
     """
     with tempfile.TemporaryDirectory() as name:
         slices = _slices(data or _phantom(Path(name)))
-        yield f"{len(slices.slices)} slices, {int((~slices.train).sum())} of them judged"
-        yield f"| {' | '.join(HEADINGS)} |"
-        yield "|---" * len(HEADINGS) + "|"
+        print(
+            f"{len(slices.slices)} slices, {int((~slices.train).sum())} of them judged", flush=True
+        )
         for backbone in BACKBONES:
-            yield f"| {' | '.join(_row(backbone, weights, slices, Path(name)))} |"
+            yield _row(backbone, weights, slices, Path(name))
 
 
-def _row(backbone: str, weights: Path | None, slices: Slices, folder: Path) -> list[str]:
+def _row(backbone: str, weights: Path | None, slices: Slices, folder: Path) -> Row:
     cfg = _config(f"model={backbone}").model
     found = sorted(weights.glob(f"{cfg.backbone}-*.safetensors")) if weights else []
     torch.manual_seed(0)
@@ -82,19 +79,16 @@ def _row(backbone: str, weights: Path | None, slices: Slices, folder: Path) -> l
     tried = list(recipes(model)) if found else list(recipes(model))[:1]
     recipe, auroc, judged = _quantise(model, card, tried, slices, original, made)
     ours, theirs = benchmark([original, made])
-    return [
-        backbone,
-        "pretrained" if found else "random",
-        recipe,
-        f"{ours['milliseconds']:.1f}",
-        f"{theirs['milliseconds']:.1f}",
-        f"{ours['milliseconds'] / theirs['milliseconds']:.2f}",
-        f"{ours['size_mb']:.1f}",
-        f"{theirs['size_mb']:.1f}",
-        f"{auroc:.3f}",
-        f"{-judged.auroc_lost:+.4f}",
-        f"{judged.peaks_kept:.1%}" + (" (refused)" if judged.misses() else ""),
-    ]
+    kept = (
+        f"macro AUROC {auroc:.3f} {-judged.auroc_lost:+.4f}, peaks in place {judged.peaks_kept:.0%}"
+    )
+    return Row(
+        f"{backbone}, {'pretrained' if found else 'random'}, int8 ({recipe}), "
+        f"{theirs['milliseconds']:.1f} ms, {theirs['size_mb']:.1f} MB; {kept}"
+        + ("; refused" if judged.misses() else ""),
+        f"float32, {ours['milliseconds']:.1f} ms, {ours['size_mb']:.1f} MB",
+        ours["milliseconds"] / theirs["milliseconds"],
+    )
 
 
 def _quantise(
