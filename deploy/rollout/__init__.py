@@ -1,1 +1,1 @@
-"""How a release gets to the instance: looked at before, written down after, taken back on failure."""
+"""How a release gets to the instance: looked at before, noted after, taken back on failure."""

@@ -91,7 +91,8 @@ def lock(stack: Stack) -> Iterator[None]:
             client.put_parameter(Name=_lock(stack), Value=holder, Type="String", Overwrite=False)
         except client.exceptions.ParameterAlreadyExists:
             raise DeployError(
-                f"Expected no other deployment of {stack.name}, but one runs: {lock_holder(stack)}.",
+                f"Expected no other deployment of {stack.name}, but one runs: "
+                f"{lock_holder(stack)}.",
                 "Wait until it has ended; if it was killed, `python deploy/deploy.py unlock`.",
             ) from None
     try:
