@@ -6,12 +6,13 @@ python deploy/deploy.py rollback --stack kidney
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from rollout.images import SEVERITIES, check_scan, find_image
 from rollout.models import upload_model
-from rollout.records import unlock
+from rollout.records import Release, unlock
 from rollout.stack import Stack, read_stack
 from rollout.steps import deploy, report, roll_back
 
@@ -72,22 +73,25 @@ def _act(stack: Stack, options: argparse.Namespace) -> None:
     elif options.verb == "scan":
         check_scan(stack, find_image(stack, options.image), options.threshold, _say)
     elif options.verb == "deploy":
-        print(
-            deploy(
-                stack,
-                options.image,
-                options.model,
-                threshold=options.threshold,
-                url=options.url,
-                say=_say,
-            )
+        release = deploy(
+            stack,
+            options.image,
+            options.model,
+            threshold=options.threshold,
+            url=options.url,
+            say=_say,
         )
+        print(_as_json(stack, release))
     elif options.verb == "rollback":
-        print(roll_back(stack, url=options.url, say=_say))
+        print(_as_json(stack, roll_back(stack, url=options.url, say=_say)))
     elif options.verb == "unlock":
         unlock(stack)
     else:
         print("\n".join(report(stack)))
+
+
+def _as_json(stack: Stack, release: Release) -> str:
+    return json.dumps({"url": stack.url, "image": release.image, "model": release.model})
 
 
 def _say(text: str) -> None:
