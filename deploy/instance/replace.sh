@@ -64,6 +64,10 @@ if [ ! -f "$model" ]; then
     mv "$model.partial" "$model"
 fi
 
+# By labels and filters: SSM takes the braces of docker's templates for parameters of its own.
+runs() { # NAME LABEL: this container is up, and has the label
+    [ -n "$(docker ps --quiet --filter "name=^$1$" --filter status=running --filter "label=$2")" ]
+}
 ready() { # PORT: it answers, with this model
     curl --fail --silent --max-time 10 "http://127.0.0.1:$1/readyz" | grep --quiet "$MODEL"
 }
@@ -75,12 +79,12 @@ $DOMAIN {
 }
 CADDY
     mv "$home/caddy/Caddyfile.new" "$home/caddy/Caddyfile"
-    if [ "$(docker inspect --format '{{.Config.Image}} {{.State.Running}}' caddy 2>/dev/null)" = \
-        "$CADDY_IMAGE true" ]; then
+    if runs caddy "kidney.proxy=$CADDY_IMAGE"; then
         docker exec caddy caddy reload --config /etc/caddy/Caddyfile
     else
         docker rm --force caddy >/dev/null 2>&1 || true
         docker run --detach --name caddy --restart unless-stopped --network kidney \
+            --label "kidney.proxy=$CADDY_IMAGE" \
             --publish 80:80 --publish 443:443 --read-only --cap-drop ALL \
             --cap-add NET_BIND_SERVICE --security-opt no-new-privileges \
             --volume "$home/caddy:/etc/caddy:ro" --volume caddy-data:/data \
@@ -92,8 +96,7 @@ release=$({ echo "$IMAGE" && cat "$home/server.env"; } | sha256sum | cut -c1-64)
 old=$(cat "$home/serving" 2>/dev/null || true)
 if [ "$old" = kidney-blue ]; then new=kidney-green port=8002; else new=kidney-blue port=8001; fi
 old_port=$((8003 - port + 8000))
-if [ -n "$old" ] && ready "$old_port" && [ "$release" = \
-    "$(docker inspect --format '{{index .Config.Labels "kidney.release"}}' "$old")" ]; then
+if [ -n "$old" ] && runs "$old" "kidney.release=$release" && ready "$old_port"; then
     route "$old"
     say "$old serves this release already"
     exit 0
@@ -111,8 +114,7 @@ docker run --detach --name "$new" --network kidney \
 
 for ((try = 1; ; try++)); do
     ready "$port" && break
-    running=$(docker inspect --format '{{.State.Running}}' "$new" 2>/dev/null || echo false)
-    if [ "$running" != true ] || [ "$try" -ge "$tries" ]; then
+    if ! runs "$new" "kidney.release=$release" || [ "$try" -ge "$tries" ]; then
         echo "The last lines of $new:" >&2
         docker logs --tail 30 "$new" >&2 || true
         docker rm --force "$new" >/dev/null

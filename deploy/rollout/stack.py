@@ -29,6 +29,7 @@ class Stack:
         repository_uri: with it.
         model_bucket: S3 bucket of the models.
         log_group: of the server's lines.
+        architecture: of the machine, arm64 or amd64.
         caddy_image: the proxy.
     """
 
@@ -41,6 +42,7 @@ class Stack:
     repository_uri: str
     model_bucket: str
     log_group: str
+    architecture: str
     caddy_image: str
 
 

@@ -24,19 +24,15 @@ case "$1 ${2:-}" in
 "update "*) [ -d "$(box "$last")" ] ;;
 "logs "*) echo "serve.py: the model is broken" ;;
 "exec caddy") [ ! -e "$FAKE/no-reload" ] ;;
-"inspect --format")
-    cd "$(box "$last")" 2>/dev/null || exit 1
-    case "$3" in
-    *kidney.release*) cat release ;;
-    *Config.Image*) echo "$(cat image) $(cat running)" ;;
-    *) cat running ;;
-    esac ;;
+"ps --quiet")
+    name=$(sed 's/.*name=^\([^$]*\).*/\1/' <<<"$*") && cd "$(box "$name")" 2>/dev/null || exit 0
+    [ "$(cat running)" = true ] && [ "$(cat label)" = "${last#label=}" ] && echo id || true ;;
 "run "*)
     name=$(sed 's/.*--name \([^ ]*\).*/\1/' <<<"$*")
     mkdir "$(box "$name")" && cd "$(box "$name")"
     echo "$last" >image
     [ -e "$FAKE/dies" ] && echo false >running || echo true >running
-    sed -n 's/.*kidney.release=\([^ ]*\).*/\1/p' <<<"$*" >release
+    sed 's/.*--label \([^ ]*\).*/\1/' <<<"$*" >label
     sed -n 's/.*127.0.0.1:\([0-9]*\):8000.*/\1/p' <<<"$*" >port
     settings=$(sed -n 's/.*--env-file \([^ ]*\).*/\1/p' <<<"$*")
     [ -z "$settings" ] || cp "$settings" settings ;;
