@@ -9,7 +9,6 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import pytest
-import yaml
 from flask import Flask
 
 from kidney.serving.app import create_app
@@ -17,6 +16,7 @@ from kidney.serving.keys import entry
 from kidney.serving.settings import Settings
 from tests.deploy.machine import Machine
 from tests.deploy.modules import DEPLOY, metrics
+from tests.deploy.test_template import TEMPLATE
 from tests.pictures import encode, gradient
 from tests.tiny_model import write_tiny_model
 
@@ -102,16 +102,11 @@ def test_alarms_look_at_what_is_sent(
     sent(machine, port, monkeypatch)
     predict(app, 1)
     names = {*sent(machine, port, monkeypatch), "Drift"}  # which needs 200 slices
-    text = (DEPLOY / "template.yaml").read_text("utf-8")
-    blocks = text.split("Type: AWS::CloudWatch::Alarm")[1:]
-    own = [
-        yaml.safe_load(
-            block.split("Properties:")[1].split("      Statistic")[0].split("      Dimensions")[0]
-        )
-        for block in blocks
-        if "Namespace: Kidney" in block
-    ]
-    asked = {row["MetricName"] for row in own}
+    asked = {
+        resource["Properties"]["MetricName"]
+        for resource in TEMPLATE["Resources"].values()
+        if resource.get("Properties", {}).get("Namespace") == metrics.NAMESPACE
+    }
     assert asked == {"Ready", "Errors", "Refused", "Waiting", "RequestSeconds", "Drift", "DiskUsed"}
     assert asked <= names
 
