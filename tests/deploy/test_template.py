@@ -37,18 +37,26 @@ def properties(logical: str) -> dict[str, Any]:
     return TEMPLATE["Resources"][logical]["Properties"]
 
 
-def actions(role: str) -> dict[str, Any]:
-    """What a role may do: the resource of each action."""
-    client = boto3.client("iam")
+def actions(stack: Any, logical: str) -> dict[str, Any]:
+    """What a role or a policy of the stack allows: the resources of each action."""
+    client, name = boto3.client("iam"), resource(stack, logical)
+    if logical.endswith("Policy"):
+        version = client.get_policy_version(PolicyArn=name, VersionId="v1")
+        documents = [version["PolicyVersion"]["Document"]]
+    else:
+        documents = [
+            # which moto keeps as Python writes it
+            ast.literal_eval(
+                client.get_role_policy(RoleName=name, PolicyName=one)["PolicyDocument"]
+            )
+            for one in client.list_role_policies(RoleName=name)["PolicyNames"]
+        ]
     found: dict[str, Any] = {}
-    for name in client.list_role_policies(RoleName=role)["PolicyNames"]:
-        document = client.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
-        document = ast.literal_eval(document) if isinstance(document, str) else document
-        for statement in document["Statement"]:
-            assert statement["Effect"] == "Allow"
-            given = statement["Action"]
-            for action in [given] if isinstance(given, str) else given:
-                found.setdefault(action, []).append(statement["Resource"])
+    for statement in (statement for document in documents for statement in document["Statement"]):
+        assert statement["Effect"] == "Allow"
+        given = statement["Action"]
+        for action in [given] if isinstance(given, str) else given:
+            found.setdefault(action, []).append(statement["Resource"])
     return found
 
 
@@ -154,9 +162,11 @@ def test_a_role_is_for_one_environment_of_one_repository(
 
 def test_each_role_may_do_its_part_only(made_stack: Any):
     build, deploy, train, machine = (
-        actions(resource(made_stack, name))
-        for name in ("BuildRole", "DeployRole", "TrainRole", "InstanceRole")
+        actions(made_stack, name)
+        for name in ("BuildPolicy", "DeployPolicy", "TrainPolicy", "InstanceRole")
     )
+    for name in ("Build", "Deploy", "Train"):
+        assert properties(f"{name}Role")["ManagedPolicyArns"] == [{"Ref": f"{name}Policy"}]
     assert "ecr:PutImage" in build
     assert not {"ssm:SendCommand", "s3:PutObject", "ssm:PutParameter"} & set(build)
     assert "ssm:SendCommand" in deploy
