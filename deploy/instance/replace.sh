@@ -75,7 +75,11 @@ route() { # NAME: Caddy sends requests there; those that have begun end where th
     cat >"$home/caddy/Caddyfile.new" <<CADDY
 $DOMAIN {
 	respond /metrics 404
-	reverse_proxy $1:8000
+	reverse_proxy $1:8000 {
+		transport http {
+			keepalive 60s # shorter than the server's 75
+		}
+	}
 }
 CADDY
     mv "$home/caddy/Caddyfile.new" "$home/caddy/Caddyfile"

@@ -16,7 +16,7 @@ from kidney.serving.keys import entry
 from kidney.serving.settings import Settings
 from tests.deploy.machine import Machine
 from tests.deploy.modules import DEPLOY, metrics
-from tests.deploy.test_template import TEMPLATE
+from tests.deploy.template import TEMPLATE
 from tests.pictures import encode, gradient
 from tests.tiny_model import write_tiny_model
 
