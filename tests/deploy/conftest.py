@@ -1,6 +1,7 @@
 """The stack in moto, made from the template, and a machine that does what SSM is told."""
 
 import dataclasses
+import functools
 import json
 import threading
 import warnings
@@ -39,6 +40,7 @@ def aws() -> Iterator[None]:
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         patch.setenv("AWS_REGION", REGION)
         with mock_aws():
+            patch.setattr(boto3, "client", functools.cache(boto3.client))
             yield
 
 
