@@ -20,7 +20,7 @@ from kidney.errors import KidneyError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Read the arguments, act; return the exit status: 0, or 1 where that failed."""
+    """Read the arguments, act; return 0, 1 where that failed, 130 where interrupted."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -54,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     except KidneyError as error:
         print(f"deploy.py: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("deploy.py: interrupted; what the instance was told goes on there", file=sys.stderr)
+        return 130
     return 0
 
 

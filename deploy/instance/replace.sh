@@ -25,8 +25,9 @@ flock --nonblock 9 || fail "Another deployment runs on this instance: wait until
 
 # Secrets of this instance: the key with which it reads its own /metrics, and what signs sessions,
 # so that those outlive a deployment.
-[ -s "$home/metrics.key" ] || echo "kidney_$(openssl rand -hex 32)" >"$home/metrics.key"
-[ -s "$home/session.secret" ] || openssl rand -hex 32 >"$home/session.secret"
+random() { head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \n'; }
+[ -s "$home/metrics.key" ] || echo "kidney_$(random)" >"$home/metrics.key"
+[ -s "$home/session.secret" ] || random >"$home/session.secret"
 metrics_hash=$(tr -d '\n' <"$home/metrics.key" | sha256sum | cut -c1-64)
 
 # Hashes of the callers' keys: an administrator writes them, no deployment does.

@@ -44,34 +44,29 @@ class Release:
         return f"image {self.image.rpartition(':')[2][:12]}, model {self.model[:12]}"
 
 
-def read_release(stack: Stack, version: int | None = None) -> tuple[Release | None, int | None]:
-    """Return the deployed release, or an earlier one, and the version of its record."""
-    client = boto3.client("ssm")
-    name = _record(stack) + (f":{version}" if version else "")
-    with told("to read what is deployed", "Use a role that may read /STACK/release."):
-        try:
-            found = client.get_parameter(Name=name)["Parameter"]
-        except (client.exceptions.ParameterNotFound, client.exceptions.ParameterVersionNotFound):
-            return None, None
-    return Release(**json.loads(found["Value"])), found["Version"]
+def read_release(stack: Stack) -> tuple[Release | None, int | None]:
+    """Return the deployed release and the version of its record; None, None: nothing is."""
+    history = read_history(stack)
+    return (history[0][1], history[0][0]) if history else (None, None)
 
 
-def read_history(stack: Stack) -> list[Release]:
-    """Return the releases, the latest first."""
+def read_history(stack: Stack) -> list[tuple[int, Release]]:
+    """Return the releases with the versions of their records, the latest first."""
     client = boto3.client("ssm")
-    with told("to read what was deployed", "Use a role that may read /STACK/release."):
+    with told("to read what was deployed", f"Use a role that may read {_record(stack)}."):
         try:
             pages = client.get_paginator("get_parameter_history").paginate(Name=_record(stack))
             rows = [row for page in pages for row in page["Parameters"]]
         except client.exceptions.ParameterNotFound:
             return []
-    return [Release(**json.loads(row["Value"])) for row in reversed(rows)]
+    rows.sort(key=lambda row: -row["Version"])
+    return [(row["Version"], Release(**json.loads(row["Value"]))) for row in rows]
 
 
 def write_release(stack: Stack, release: Release) -> None:
     """Note what serves now."""
     stamped = replace(release, at=_now(), by=_who())
-    with told("to note what is deployed", "Use a role that may write /STACK/release."):
+    with told("to note what is deployed", f"Use a role that may write {_record(stack)}."):
         boto3.client("ssm").put_parameter(
             Name=_record(stack), Value=json.dumps(asdict(stamped)), Type="String", Overwrite=True
         )
@@ -86,7 +81,7 @@ def lock(stack: Stack) -> Iterator[None]:
     """
     client = boto3.client("ssm")
     holder = f"{_who()} since {_now()}"
-    with told("to lock the deployment", "Use a role that may write /STACK/lock."):
+    with told("to lock the deployment", f"Use a role that may write {_lock(stack)}."):
         try:
             client.put_parameter(Name=_lock(stack), Value=holder, Type="String", Overwrite=False)
         except client.exceptions.ParameterAlreadyExists:
@@ -114,7 +109,7 @@ def lock_holder(stack: Stack) -> str | None:
 def unlock(stack: Stack) -> None:
     """Take the lock away, whoever has it."""
     client = boto3.client("ssm")
-    with told("to unlock", "Use a role that may delete /STACK/lock."):
+    with told("to unlock", f"Use a role that may delete {_lock(stack)}."):
         try:
             client.delete_parameter(Name=_lock(stack))
         except client.exceptions.ParameterNotFound:

@@ -82,8 +82,9 @@ def roll_back(
         DeployError: there is nothing to go back to, or it does not serve.
     """
     with lock(stack):
-        current, _ = read_release(stack)
-        before, _ = read_release(stack, current.before) if current and current.before else (None, 0)
+        releases = dict(read_history(stack))
+        current = releases[max(releases)] if releases else None
+        before = releases.get(current.before) if current and current.before else None
         if before is None:
             raise DeployError(
                 f"Expected {stack.name} to have an earlier release, but it has none.",
@@ -100,7 +101,7 @@ def report(stack: Stack) -> list[str]:
     """Return lines on what serves, what did, and who deploys now."""
     history = read_history(stack)
     lines = [f"{stack.name}: {stack.url} on {stack.instance_id}"]
-    lines += [f"  {release.at} {release}, by {release.by}" for release in history[:5]]
+    lines += [f"  {release.at} {release}, by {release.by}" for _, release in history[:5]]
     lines += [] if history else ["  nothing is deployed yet"]
     if holder := lock_holder(stack):
         lines.append(f"  a deployment runs: {holder}")

@@ -1,7 +1,10 @@
 """What the instance tells CloudWatch, read from the real /metrics of a server."""
 
+import ast
 import json
+import re
 import runpy
+import sys
 import threading
 from collections.abc import Iterator
 from io import BytesIO
@@ -155,3 +158,9 @@ def test_a_server_that_began_anew_counts_from_nothing():
     now = metrics.counters(metrics.read_samples(SAMPLES % 0.0))
     gained = metrics.added(now, {**now, "Requests": 500.0})
     assert gained == now
+
+
+def test_the_python_of_the_instance_reads_the_script():
+    ast.parse(SCRIPT.read_text("utf-8"), feature_version=(3, 9))
+    imported = re.findall(r"^(?:import|from) (\w+)", SCRIPT.read_text("utf-8"), re.M)
+    assert set(imported) <= sys.stdlib_module_names
