@@ -4,6 +4,7 @@
 # again changes nothing. deploy/rollout/command.py sends this file and sets the variables.
 set -euo pipefail
 umask 077
+export HOME=${HOME:-/root} # SSM sets none, and docker keeps its login there
 
 : "${STACK:?}" "${REGION:?}" "${IMAGE:?}" "${MODEL:?}" "${BUCKET:?}" "${DOMAIN:?}"
 : "${LOG_GROUP:?}" "${CADDY_IMAGE:?}"
@@ -70,10 +71,12 @@ runs() { # NAME LABEL: this container is up, and has the label
     [ -n "$(docker ps --quiet --filter "name=^$1$" --filter status=running --filter "label=$2")" ]
 }
 ready() { # PORT: it answers, with this model
-    curl --fail --silent --max-time 10 "http://127.0.0.1:$1/readyz" | grep --quiet "$MODEL"
+    local answer
+    answer=$(curl --fail --silent --max-time 10 "http://127.0.0.1:$1/readyz") &&
+        [[ $answer == *"$MODEL"* ]]
 }
 route() { # NAME: Caddy sends requests there; those that have begun end where they are
-    cat >"$home/caddy/Caddyfile.new" <<CADDY
+    cat >"$home/caddy/Caddyfile.new" <<CADDY || return 1
 $DOMAIN {
 	respond /metrics 404
 	reverse_proxy $1:8000 {
@@ -83,7 +86,7 @@ $DOMAIN {
 	}
 }
 CADDY
-    mv "$home/caddy/Caddyfile.new" "$home/caddy/Caddyfile"
+    mv "$home/caddy/Caddyfile.new" "$home/caddy/Caddyfile" || return 1
     if runs caddy "kidney.proxy=$CADDY_IMAGE"; then
         docker exec caddy caddy reload --config /etc/caddy/Caddyfile
     else
