@@ -13,6 +13,9 @@ import pytest
 from tests.deploy.conftest import PARAMETERS, PROVIDER
 from tests.deploy.template import TEMPLATE, TEXT
 
+# What moto passes over, cfn-lint knows.
+pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")
+
 
 def properties(logical: str) -> dict[str, Any]:
     return TEMPLATE["Resources"][logical]["Properties"]
@@ -174,7 +177,6 @@ def test_every_parameter_and_output_is_explained():
         assert all(len(row["Description"]) > 10 for row in TEMPLATE[part].values())
 
 
-@pytest.mark.filterwarnings("ignore:Tried to parse")  # what moto passes over, cfn-lint knows
 def test_without_github_there_are_no_roles_for_it(aws: None):  # noqa: ARG001
     client = boto3.client("cloudformation")
     client.create_stack(
