@@ -23,10 +23,14 @@ test: setup ## Run the test suite
 slow: setup ## Run the tests that `make test` leaves out
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
-check: setup ## Lint, formatting and types
+check: setup ## Lint, formatting, types, workflows, template, shell, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
+	$(BIN)/zizmor --offline --no-progress --persona pedantic .github
+	$(BIN)/cfn-lint deploy/template.yaml
+	$(BIN)/shellcheck deploy/*.sh deploy/instance/*.sh scripts/*.sh
 
 bench: setup ## Measure the parts against what they are made of, into docs/benchmarks.md; needs make demo
 	$(BIN)/python scripts/benchmark.py --out docs/benchmarks.md
