@@ -39,8 +39,8 @@ _ESTIMATED = "{what} of {slices} slices is estimated from the picture, since no 
 _DECODED = (
     "Files are kept as they came. Each is decoded to 8-bit grey at its own size; DICOM and NIfTI "
     "go through a fixed window of Hounsfield units. Cut-out, resize and normalisation are layers "
-    "of the model, so no prepared copy of the set exists. {refused} files were refused as no usable "
-    "slices ({expected} of them by their nature, such as localizers)."
+    "of the model, so no prepared copy of the set exists. {refused} files were refused as no "
+    "usable slices ({expected} of them by their nature, such as localizers)."
 )
 _USES = (
     "Comparing methods under splits by patient, with intervals over patients.",

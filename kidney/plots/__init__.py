@@ -1,0 +1,1 @@
+"""Figures of notebooks, by matplotlib: colours that colour-blind readers tell apart."""
