@@ -15,11 +15,12 @@ def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], column
     """Lay pictures out in rows.
 
     Args:
-        pictures: uint8 (H, W), black to white whatever their own range, or RGB (H, W, 3).
+        pictures: uint8 (H, W), black to white whatever their own range, or RGB (H, W, 3); none
+            make an empty sheet.
         captions: one for each, above it; line breaks are kept.
         columns: pictures in a row.
     """
-    rows = -(-len(pictures) // columns)
+    rows = max(1, -(-len(pictures) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)
     size = (_SIDE * columns, (_SIDE + _CAPTION * (lines + 0.4)) * rows)
     figure, cells = plt.subplots(
