@@ -192,8 +192,8 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> Figure:
         told, right = one["confidence"], one["accuracy"]
         drawn.plot([told, told], [told, right], color=LINE, lw=2, zorder=2)
         drawn.scatter([told], [right], s=200 * one["share"] / most, color=COLOURS[0], zorder=3)
-    drawn.set_xlim(0, 1.03)
-    drawn.set_ylim(-0.03, 1.03)
+    drawn.set_xlim(0, 1.06)  # room for a dot at the end
+    drawn.set_ylim(-0.03, 1.06)
     drawn.set_xlabel("probability told")
     drawn.set_ylabel("share that is right")
     drawn.set_aspect("equal")
