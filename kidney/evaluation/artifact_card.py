@@ -45,6 +45,11 @@ _SETTLED = (
     "kidney CT were settled on answers of fits that had not seen the scan, never on the slices "
     "that these figures are of."
 )
+_TRAINED = (
+    "All but the test part of {name} ({source}, fingerprint {fingerprint}): {slices} slices of "
+    "{scans} scans in all, the test part included. Left out in turn for validation: fold {folds}; "
+    "the fits, if there are several, are averaged into one network."
+)
 _FEW = (
     "A group of few scans has a wide interval, and a group that holds one class only has no AUROC. "
     "Where the classes of a group are others than those of the whole, its accuracy is no fair "
@@ -109,7 +114,7 @@ def artifact_card(
         ],
         "Metrics": [*sections["Metrics"], "", text(_SETTLED)],
         "Evaluation data": [f"{text(_capital(split_words(result)))}.", "", *_classes(result)],
-        "Training data": sections["Training data"],
+        "Training data": [text(_trained(result))],
         "Quantitative analyses": [
             *sections["Quantitative analyses"],
             *_by_group(groups),
@@ -151,6 +156,12 @@ def _classes(result: Result) -> list[str]:
     counts = zip(result["classes"], result["confusion"], result["scan_confusion"], strict=True)
     rows = [(name, number(sum(slices)), number(sum(scans))) for name, slices, scans in counts]
     return table(["class", "slices", "scans"], rows)
+
+
+def _trained(result: Result) -> str:
+    data, folds = result["data"], result["split"]["validation_folds"]
+    counts = {key: f"{data[key]:,}" for key in ("slices", "scans")}
+    return _TRAINED.format(**{**data, **counts, "folds": ", ".join(map(str, folds))})
 
 
 def _by_group(groups: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from tests.tiny_model import CARD
 
 SAID = said_of()
 RESULT = result_of(SAID) | {"model": {"backbone": "tiny", "run": CARD.run, "code": "0a1b2c"}}
+RESULT["split"]["validation_folds"] = [3, 4]
 FULL = dataclasses.replace(
     CARD, metrics={key: RESULT[key] for key in ("split", "slices", "scans", "figures")}
 )
@@ -62,6 +63,11 @@ def test_what_only_the_artifact_knows_is_in_it():
     text = page()
     for part in ("a" * 64, "1.6 MB", "| suspects tumor | from a probability of 0.1 |", "uint8"):
         assert part in text
+
+
+def test_what_it_learned_from_is_told():
+    assert "phantom (here, fingerprint f1): 120 slices of 40 scans in all" in page()
+    assert "Left out in turn for validation: fold 3, 4;" in page()
 
 
 def test_the_same_gives_the_same():

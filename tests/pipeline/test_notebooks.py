@@ -36,7 +36,7 @@ def test_all_notebooks_run(pipeline, workspace):
         "notebooks", "--nbmake-timeout=300", "-p", "no:cacheprovider",
     )  # fmt: skip
     assert len(NOTEBOOKS) == 3
-    assert "..." in done.stdout, done.stdout
+    assert "3 passed" in done.stdout
 
 
 @pytest.mark.slow
