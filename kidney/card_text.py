@@ -48,17 +48,8 @@ def card_text(card: ModelCard, file: str, size: int, seal: str) -> str:
         size: of the file, in bytes.
         seal: the digest that the file carries.
     """
-    sections = {
-        "What it is": _what(card, size, seal),
-        "How to feed it": _feeding(card),
-        "How it decides": _deciding(card),
-        "How good it is": _quality(card),
-        "Where it comes from": _origin(card),
-        "What it is for, and its limits": _limits(card),
-        "Measured at export": _measured(card),
-    }
     lines = [file, "=" * len(file)]
-    for title, content in sections.items():
+    for title, content in card_sections(card, size, seal).items():
         lines += ["", title, "-" * len(title)]
         for what, said in content:
             lines += textwrap.wrap(
@@ -68,6 +59,20 @@ def card_text(card: ModelCard, file: str, size: int, seal: str) -> str:
                 break_on_hyphens=False,
             )
     return "\n".join(lines)
+
+
+def card_sections(card: ModelCard, size: int, seal: str) -> dict[str, list[tuple[str, object]]]:
+    """Return heading -> what, and what is said of it; the arguments are those of `card_text`."""
+    sections = {
+        "What it is": _what(card, size, seal),
+        "How to feed it": _feeding(card),
+        "How it decides": _deciding(card),
+        "How good it is": _quality(card),
+        "Where it comes from": _origin(card),
+        "What it is for, and its limits": _limits(card),
+        "Measured at export": _measured(card),
+    }
+    return {title: list(content) for title, content in sections.items()}
 
 
 def _what(card: ModelCard, size: int, seal: str) -> _Lines:

@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 # kidney/; it may always import itself.
 GROUND = {
     "errors", "artifact", "card", "card_text", "contract", "cores", "decision", "download", "files",
-    "names", "network", "onnx_bytes", "overlay", "page", "s3", "seal", "signature", "study", "urls",
-    "versions", "imaging",
+    "markdown", "names", "network", "onnx_bytes", "overlay", "page", "s3", "seal", "signature",
+    "study", "urls", "versions", "workspace", "imaging",
 }  # fmt: skip
 MAY_IMPORT = {
     # the ground floor
@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "versions": {"errors", "urls"},
     "network": set(),
     "page": set(),
+    "markdown": set(),
+    "workspace": {"errors"},
     "names": set(),
     "contract": {"imaging"},
     "onnx_bytes": {"errors"},
@@ -51,6 +53,8 @@ MAY_IMPORT = {
     "fetch": GROUND | {"predictor"},
     "serving": GROUND | {"predictor", "fetch"},
     "scoring": GROUND | {"predictor"},
+    # what notebooks draw, of values that others computed
+    "plots": GROUND,
 }
 
 # Who may know a library. Entry points and scripts may know any.
@@ -59,6 +63,7 @@ ONLY = {
     "omegaconf": {"training"},
     "optuna": {"training"},
     "mlflow": {"tracking"},
+    "matplotlib": {"plots"},
     "onnxruntime": {"predictor", "export"},
     "flask": {"serving"},
     "timm": {"models"},

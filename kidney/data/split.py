@@ -9,6 +9,7 @@ called `leaky` deals slices instead: it exists to show how far such figures lie.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -220,14 +221,19 @@ def parts_in(
 ) -> pd.Series:
     """Return what `parts_of` returns, without its checks: for a look at any split file."""
     validation = validation_fold_of(split, fold, validation_fold)
-    fold_of = _unit_of(slices, split).map(split["fold_of"])
+    fold_of = fold_of_slices(slices, split)
     parts = pd.Series("train", index=slices.index)
     parts[fold_of == validation] = "val"
     parts[fold_of == fold] = "test"
     return parts
 
 
-def _unit_of(slices: pd.DataFrame, split: dict[str, Any]) -> pd.Series:
+def fold_of_slices(slices: pd.DataFrame, split: Mapping[str, Any]) -> pd.Series:
+    """Return the fold of each slice."""
+    return _unit_of(slices, split).map(split["fold_of"]).rename("fold")
+
+
+def _unit_of(slices: pd.DataFrame, split: Mapping[str, Any]) -> pd.Series:
     return slice_names(slices) if split["unit"] == "slice" else slices[split["unit"]]
 
 

@@ -67,14 +67,31 @@ def slice_picture(
 ) -> bytes:
     """Draw the slice with its lesion outlined, and beside it each map with its peak, as a PNG.
 
+    The arguments are those of `tiles`.
+    """
+    drawn = np.hstack(tiles(pixels, lesion, maps))
+    channels = [within(drawn[..., k], _SIDE * (1 + len(maps))) for k in range(3)]
+    return png_bytes(np.stack(channels, axis=-1))
+
+
+def tiles(
+    pixels: NDArray[np.uint8],
+    lesion: NDArray[np.bool_],
+    maps: Sequence[tuple[NDArray[np.floating], Placed]],
+) -> list[NDArray[np.uint8]]:
+    """Return the slice, and then each map with its peak over it, all with the lesion outlined.
+
     Args:
         pixels: uint8 (H, W).
         lesion: bool (H, W).
         maps: (H, W) as `enlarge` lays it, and how it lies to the lesion.
+
+    Returns:
+        uint8 (H, W, 3), RGB, each.
     """
     step = max(1, round(max(pixels.shape) / _SIDE))  # so thick that shrinking leaves it visible
     edge = lesion & ~_shrunk(lesion, step)
-    tiles = [np.repeat(pixels[:, :, None], 3, axis=2)]
+    drawn = [np.repeat(pixels[:, :, None], 3, axis=2)]
     for laid, placed in maps:
         positive = np.clip(laid, 0, None).astype(np.float32)
         painted = evidence_overlay(pixels, positive, float(positive.max()))
@@ -84,11 +101,10 @@ def slice_picture(
             rows = slice(max(0, placed.row - reach[0]), placed.row + reach[0])
             columns = slice(max(0, placed.column - reach[1]), placed.column + reach[1])
             painted[rows, columns] = _PEAK
-        tiles.append(painted)
-    for tile in tiles:
+        drawn.append(painted)
+    for tile in drawn:
         tile[edge] = _OUTLINE
-    channels = [within(np.hstack(tiles)[..., k], _SIDE * len(tiles)) for k in range(3)]
-    return png_bytes(np.stack(channels, axis=-1))
+    return drawn
 
 
 def _shrunk(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:

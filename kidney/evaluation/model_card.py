@@ -4,7 +4,7 @@ Its sections are those of Mitchell et al., Model Cards for Model Reporting (FAT*
 is taken out of the result that the report is made of, so card and page cannot disagree.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from kidney.evaluation.words import (
@@ -17,6 +17,7 @@ from kidney.evaluation.words import (
     summary,
     value_and_interval,
 )
+from kidney.markdown import bullets, document, table, text
 from kidney.names import figure_name
 
 USE = (
@@ -102,41 +103,43 @@ def model_card_markdown(card: Mapping[str, Any]) -> str:
     Args:
         card: what `model_card` returned.
     """
-    details, training = card["model_details"], card["training_data"]
-    sections = {
-        "Model details": _bullets(details),
-        "Intended use": _bullets(card["intended_use"]),
-        "Factors": _bullets(card["factors"]),
+    title = f"Model card: {card['model_details']['backbone']}"
+    return document(title, "", model_card_sections(card))
+
+
+def model_card_sections(card: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return heading -> Markdown lines, in the order of Mitchell et al.
+
+    Args:
+        card: what `model_card` returned.
+    """
+    training = card["training_data"]
+    return {
+        "Model details": bullets(card["model_details"]),
+        "Intended use": bullets(card["intended_use"]),
+        "Factors": bullets(card["factors"]),
         "Metrics": [
-            *_bullets(card["metrics"]["meanings"]),
+            *bullets(card["metrics"]["meanings"]),
             "",
-            _text(card["metrics"]["intervals"]),
+            text(card["metrics"]["intervals"]),
         ],
-        "Evaluation data": _bullets(card["evaluation_data"]),
-        "Training data": [_text(training)] if isinstance(training, str) else _bullets(training),
+        "Evaluation data": bullets(card["evaluation_data"]),
+        "Training data": [text(training)] if isinstance(training, str) else bullets(training),
         "Quantitative analyses": _markdown_analyses(card["quantitative_analyses"]),
-        "Ethical considerations": [_text(card["ethical_considerations"])],
+        "Ethical considerations": [text(card["ethical_considerations"])],
         "Caveats and recommendations": [
-            f"- {_text(caveat)}" for caveat in card["caveats_and_recommendations"]
+            f"- {text(caveat)}" for caveat in card["caveats_and_recommendations"]
         ],
     }
-    lines = [f"# Model card: {_text(details['backbone'])}"]
-    for title, content in sections.items():
-        lines += ["", f"## {title}", "", *content]
-    return "\n".join(lines) + "\n"
 
 
 def _markdown_analyses(analyses: Mapping[str, Any]) -> list[str]:
     if "withheld" in analyses:
-        return [_text(analyses["withheld"])]
-    lines = [_text(analyses["summary"])]
+        return [text(analyses["withheld"])]
+    lines = [text(analyses["summary"])]
     for key, title in _TABLES.items():
         if key in analyses:
-            rows = [
-                (figure_name(name), *value_and_interval(figure))
-                for name, figure in analyses[key].items()
-            ]
-            lines += ["", f"### {title}", "", *_table(["figure", "value", "95 % interval"], rows)]
+            lines += ["", f"### {title}", "", *figures_table(analyses[key])]
     for title, groups in analyses["groups"].items():
         names = list(next(iter(groups.values()))["figures"]) if groups else []
         rows = [
@@ -145,29 +148,11 @@ def _markdown_analyses(analyses: Mapping[str, Any]) -> list[str]:
             for value, group in groups.items()
         ]  # fmt: skip
         header = [title, "scans", "slices", *map(figure_name, names)]
-        lines += ["", f"### By {_text(title)}", "", *_table(header, rows)]
+        lines += ["", f"### By {text(title)}", "", *table(header, rows)]
     return lines
 
 
-def _bullets(content: Mapping[str, Any]) -> list[str]:
-    return [f"- {_text(name.replace('_', ' '))}: {_listed(said)}" for name, said in content.items()]
-
-
-def _listed(said: Any) -> str:
-    if isinstance(said, Mapping):
-        return ", ".join(f"{_text(name)} {_text(value)}" for name, value in said.items())
-    return ", ".join(map(_text, said)) if isinstance(said, list) else _text(said)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    first, rule, *rest = (f"| {' | '.join(map(_text, line))} |" for line in lines)
-    return [first, rule, *rest]
-
-
-def _text(value: object) -> str:
-    """Show a value as text: it cannot open a tag, a link, a table cell or a line."""
-    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;")
-    for mark in "\\`*_[]|#":
-        text = text.replace(mark, f"\\{mark}")
-    return text
+def figures_table(figures: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table: each figure, its value and its interval."""
+    rows = [(figure_name(name), *value_and_interval(figure)) for name, figure in figures.items()]
+    return table(["figure", "value", "95 % interval"], rows)

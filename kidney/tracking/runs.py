@@ -5,14 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
-from pytorch_lightning.loggers import MLFlowLogger
 
 from kidney.errors import ArtifactError, ConfigError
 from kidney.files import whole_folder
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import MLFlowLogger
 
 # One small file is fetched at a time: a bar for each is noise.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -115,8 +118,10 @@ def closed_when_cut_off(tracking: Tracking, run_id: str) -> Iterator[None]:
         raise
 
 
-def lightning_logger(tracking: Tracking, run_id: str) -> MLFlowLogger:
+def lightning_logger(tracking: Tracking, run_id: str) -> "MLFlowLogger":
     """Return Lightning's logger for an open run."""
+    from pytorch_lightning.loggers import MLFlowLogger  # and torch, which a look back needs not
+
     return MLFlowLogger(
         experiment_name=tracking.experiment,
         tracking_uri=tracking.uri,

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,20 +16,6 @@ from kidney.tracking.runs import (
     reopen_run,
     start_run,
 )
-
-_numbers = count()
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Making a store takes seconds, so the tests of this file share one."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store')}/mlflow.db"
-
-
-@pytest.fixture
-def tracking(store: str) -> Tracking:
-    """An experiment of the test's own."""
-    return Tracking(store, f"experiment-{next(_numbers)}")
 
 
 @pytest.fixture
