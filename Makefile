@@ -1,6 +1,6 @@
 # Every target does the set-up that it needs. `make help` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check slow bench fuzz load serve screenshots
+.PHONY: help setup demo test check slow bench cards notebooks fuzz load serve screenshots
 PYTHON ?= python3.11
 BIN := .venv/bin
 
@@ -34,6 +34,12 @@ check: setup ## Lint, formatting, types, workflows, template, shell, documentati
 
 bench: setup ## Measure the parts against what they are made of, into docs/benchmarks.md; needs make demo
 	$(BIN)/python scripts/benchmark.py --out docs/benchmarks.md
+
+cards: setup ## Write MODEL_CARD.md and DATA_CARD.md of artifacts/kidney.onnx and its data
+	$(BIN)/python scripts/cards.py --out .
+
+notebooks: setup ## Run the notebooks on what lies in the workspace
+	$(BIN)/pytest --nbmake notebooks
 
 fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document allows
 	$(BIN)/python -m tests.serving.fuzz
