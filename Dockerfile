@@ -30,8 +30,10 @@ RUN python3 -m pip uninstall --yes --root-user-action ignore wheel setuptools pi
     && install --directory --owner 10001 --group 10001 /models
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
+# onnxruntime would report its use to its maker.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
+    ORT_DISABLE_TELEMETRY=1 \
     KIDNEY_MODEL=/models/kidney.onnx \
     KIDNEY_HOST=0.0.0.0 \
     KIDNEY_PORT=8000

@@ -3,22 +3,24 @@
 #   deploy/try_image.sh [CONTEXT]
 # CONTEXT is a checkout with artifacts/kidney.onnx; default: this one. A bookworm of debootstrap
 # stands in for python:3.11-slim-bookworm. Needs root and, of Debian, buildah, debootstrap, podman
-# and crun. Takes minutes, and room under TMPDIR that is given back at the end.
+# and runc. Takes minutes, and room under TMPDIR that is given back at the end.
 set -euo pipefail
 
 here=$(realpath "$(dirname "$0")")
 context=$(realpath "${1:-$here/..}")
 work=$(mktemp --directory)
-store=(--root "$work/store" --runroot "$work/run") # where overlay does not work: STORAGE_DRIVER=vfs
+store=(--root "$work/store" --runroot "$work/run") # STORAGE_DRIVER=vfs where overlay fails
+engine=(podman --runtime runc "${store[@]}")
 base=localhost/python:3.11-slim-bookworm
 running=()
 web=
 
 end() {
     for container in "${running[@]}"; do
-        podman "${store[@]}" rm --force --time 0 "$container" >"$work/end.log" 2>&1 || true
+        "${engine[@]}" rm --force --time 0 "$container" >"$work/end.log" 2>&1 || true
     done
     [ -z "$web" ] || kill "$web"
+    umount --recursive "$work/store/overlay" 2>"$work/end.log" || true # where vfs is: none
     rm --recursive --force "$work"
 }
 trap end EXIT
@@ -57,7 +59,7 @@ for target in server with-model; do
         fail "buildah: $(tail --lines=20 "$work/$target.log")"
 done
 
-size() { podman "${store[@]}" image inspect --format '{{.Size}}' "$1"; }
+size() { "${engine[@]}" image inspect --format '{{.Size}}' "$1"; }
 say "Size: the base $(($(size "$base") / 1000000)) MB, with the server" \
     "$(($(size kidney:server) / 1000000)) MB, with the model $(($(size kidney:with-model) / 1000000)) MB"
 
@@ -71,14 +73,16 @@ try() { # NAME IMAGE [OPTION...]: it serves, is healthy, and ends when it is tol
     shift 2
     port=$(free_port)
     running+=("$name")
-    podman "${store[@]}" run --detach --name "$name" --network host --cgroups disabled --ulimit host \
-        --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges \
+    # What podman says here of health checks is that no systemd is there to time them.
+    "${engine[@]}" run --detach --name "$name" --network host --memory 1g --pids-limit 256 \
+        --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 --read-only --tmpfs /tmp \
+        --cap-drop ALL --security-opt no-new-privileges \
         --env KIDNEY_HOST=127.0.0.1 --env "KIDNEY_PORT=$port" --env "KIDNEY_API_KEYS=try:$hash" \
-        "$@" "$image" >"$work/$name.id"
+        "$@" "$image" >"$work/$name.log" 2>&1 || fail "podman: $(cat "$work/$name.log")"
     python3 "$here/smoke.py" --url "http://127.0.0.1:$port" --key-file "$work/key" \
-        --expect-model "$model" || fail "$(podman "${store[@]}" logs "$name" 2>&1 | tail --lines=20)"
-    podman "${store[@]}" healthcheck run "$name" || fail "its health check"
-    podman "${store[@]}" exec "$name" python3 -c '
+        --expect-model "$model" || fail "$("${engine[@]}" logs "$name" 2>&1 | tail --lines=20)"
+    "${engine[@]}" healthcheck run "$name" || fail "its health check"
+    "${engine[@]}" exec "$name" python3 -c '
 import os, importlib.util
 assert (os.getuid(), os.getgid()) == (10001, 10001)
 for name in ("torch", "pip", "setuptools", "mlflow"):
@@ -86,9 +90,9 @@ for name in ("torch", "pip", "setuptools", "mlflow"):
 for place in ("/app", "/opt/venv", "/srv", "/etc", "/"):
     assert not os.access(place, os.W_OK), place
 ' || fail "what is inside"
-    podman "${store[@]}" stop --time 60 "$name" >"$work/$name.id"
-    status=$(podman "${store[@]}" inspect --format '{{.State.ExitCode}}' "$name")
-    [ "$status" = 0 ] || fail "it ended with status $status: $(podman "${store[@]}" logs "$name")"
+    "${engine[@]}" stop --time 60 "$name" >"$work/$name.log" 2>&1
+    status=$("${engine[@]}" inspect --format '{{.State.ExitCode}}' "$name")
+    [ "$status" = 0 ] || fail "it ended with status $status: $("${engine[@]}" logs "$name")"
     say "$name: served, healthy, user 10001, read-only, ended with status 0"
 }
 

@@ -3,8 +3,11 @@
 import json
 import re
 import shlex
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.tiny_model import write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "Dockerfile"
@@ -92,3 +95,19 @@ def included(path: str, ignore: Path = ROOT / ".dockerignore") -> bool:
         if re.fullmatch(rf"{expression}(/.*)?", path):
             sent = wanted
     return sent
+
+
+def write_context(folder: Path) -> Path:
+    """Write what .dockerignore lets through, with the tiny model, and the Dockerfile; return it."""
+    folder.mkdir()
+    for path in [*ROOT.iterdir(), DOCKERFILE, ROOT / ".dockerignore"]:
+        if path.is_dir() and included(path.name):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(path, folder / path.name, ignore=ignored)
+        elif path.is_file() and (
+            included(path.name) or path.name in ("Dockerfile", ".dockerignore")
+        ):
+            shutil.copyfile(path, folder / path.name)
+    (folder / "artifacts").mkdir()
+    write_tiny_model(folder / "artifacts" / "kidney.onnx")
+    return folder
