@@ -14,6 +14,7 @@ from deploy import smoke
 from kidney.files import sha256
 from kidney.serving.keys import entry, new_key
 from tests.deploy.dockerfile import DOCKERFILE, ROOT, one, stages
+from tests.deploy.page import beginning
 from tests.serving.server import Server, serving
 from tests.tiny_model import write_tiny_model
 from tests.web import serving as web
@@ -59,6 +60,14 @@ def test_it_needs_nothing_but_python(server: Server, tmp_path: Path, model: Path
     command += ["--url", f"http://{server.address}", "--key-file", tmp_path / "key"]
     done = subprocess.run([*command, "--expect-model", sha256(model)], cwd=tmp_path)
     assert done.returncode == 0
+
+
+def test_it_is_called_as_the_page_says(server: Server, tmp_path: Path):
+    (command,) = beginning("python", "deploy/smoke.py")
+    (tmp_path / "key").write_text(KEY)
+    command[command.index("--url") + 1] = f"http://{server.address}"
+    command[command.index("--key-file") + 1] = str(tmp_path / "key")
+    assert subprocess.run([sys.executable, *command[1:]], cwd=ROOT).returncode == 0
 
 
 def test_another_model_fails(ask, model: Path):
