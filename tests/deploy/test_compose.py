@@ -21,7 +21,8 @@ SECRETS = {
     "KIDNEY_SESSION_SECRET": "c" * 64,
 }
 KEYS = {
-    "image", "build", "restart", "cap_drop", "security_opt", "read_only", "tmpfs", "mem_limit",
+    "image", "build", "init", "restart", "cap_drop", "security_opt", "read_only", "tmpfs",
+    "mem_limit",
     "cpus", "stop_grace_period", "ports", "volumes", "environment", "depends_on", "command",
     "healthcheck",
 }  # fmt: skip
@@ -133,7 +134,7 @@ def test_mlflow_gets_variables_that_it_knows():
 
     known = {each.envvar for each in mlflow.cli.server.params} | set(vars(environment_variables))
     names = {name for name in SERVICES["mlflow"]["environment"] if name.startswith("MLFLOW_")}
-    assert len(names) == 4
+    assert len(names) == 5
     assert names <= known
 
 

@@ -5,6 +5,7 @@ Debian's, and moto speaks S3.
 """
 
 import http.client
+import os
 import pwd
 import shutil
 import signal
@@ -35,7 +36,8 @@ run = client.create_run(client.create_experiment("kidney"))
 client.log_artifact(run.info.run_id, sys.argv[2], "model")
 client.create_registered_model("kidney")
 tags = {"sha256": sys.argv[3]}
-version = client.create_model_version("kidney", run.info.artifact_uri + "/model", tags=tags)
+folder = run.info.artifact_uri + "/model"
+version = client.create_model_version("kidney", folder, run_id=run.info.run_id, tags=tags)
 client.set_registered_model_alias("kidney", "champion", version.version)
 print(run.info.artifact_uri)
 """
@@ -59,7 +61,7 @@ def running(command: list[str], ready: Callable[[], object], **options: object) 
         assert process.poll() is None, command
         yield
     finally:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)  # to PostgreSQL: do not wait for clients
         process.wait(timeout=SECONDS)
 
 
@@ -174,8 +176,6 @@ def test_the_server_serves_the_champion_of_the_stack(built: Machine, tmp_path: P
             finally:
                 server.kill()
                 server.communicate()
-            mlflow.send_signal(signal.SIGTERM)
-            mlflow.wait(timeout=SECONDS)
         finally:
-            mlflow.kill()
+            os.killpg(mlflow.pid, signal.SIGKILL)  # with its workers
             mlflow.wait()
