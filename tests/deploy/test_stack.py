@@ -84,7 +84,12 @@ def postgres(folder: Path, port: int) -> Iterator[None]:
         [*as_nobody, found[-1] / "initdb", *made, f"--pgdata={data}"], check=True, **quiet
     )
     server = [*as_nobody, str(found[-1] / "postgres"), "-D", str(data), "-p", str(port)]
-    with running([*server, "-k", str(folder)], lambda: accepts(port), **quiet):
+    check = [found[-1] / "pg_isready", "--host=127.0.0.1", f"--port={port}"]
+
+    def ready() -> bool:
+        return subprocess.run(check, **quiet).returncode == 0
+
+    with running([*server, "-k", str(folder)], ready, **quiet):
         subprocess.run(
             [*as_nobody, f"PGPASSWORD={SECRETS['POSTGRES_PASSWORD']}", found[-1] / "createdb",
              "--host=127.0.0.1", f"--port={port}", "--username=mlflow", "mlflow"],
