@@ -1,34 +1,12 @@
 """Serve a kidney.onnx over HTTP: python serve.py --model artifacts/kidney.onnx.
 
-Each option is also a variable, KIDNEY_ and its name in capitals; kidney/serving/settings.py has
-them all.
+`python serve.py --help` lists the options; where the package is installed without this file,
+`python -m kidney.serving` is the same.
 """
 
-import argparse
-import os
 import sys
 
-from kidney.errors import KidneyError
-from kidney.serving.run import serve, with_options
-from kidney.serving.settings import from_environment
-
-
-def main() -> int:
-    """Read the arguments and serve; return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", help="kidney.onnx, models:/kidney@champion, s3:// or https://")
-    parser.add_argument("--host", help="address to listen on; default: 127.0.0.1")
-    parser.add_argument("--port", help="default: 8000; 0 chooses a free one")
-    parser.add_argument("--workers", help="processes, one model each; default: 1")
-    parser.add_argument("--threads", help="threads of one prediction; default: the cores")
-    options = vars(parser.parse_args())
-    try:
-        serve(from_environment(with_options(os.environ, **options)))
-    except KidneyError as error:
-        print(f"serve.py: {error}", file=sys.stderr)
-        return 2
-    return 0
-
+from kidney.serving.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())
