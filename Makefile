@@ -30,6 +30,7 @@ check: setup ## Lint, formatting, types, workflows, template, shell, documentati
 	$(BIN)/actionlint -shellcheck $(BIN)/shellcheck
 	$(BIN)/zizmor --offline --no-progress --persona pedantic .github
 	$(BIN)/cfn-lint deploy/template.yaml
+	$(BIN)/hadolint Dockerfile deploy/mlflow.Dockerfile
 	$(BIN)/shellcheck deploy/*.sh deploy/instance/*.sh scripts/*.sh
 
 bench: setup ## Measure the parts against what they are made of, into docs/benchmarks.md; needs make demo
