@@ -91,6 +91,7 @@ class _Taken(Exception):  # noqa: N818, it is no error
     """The program took its arguments."""
 
 
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
 @pytest.mark.parametrize(
     "command", [one for one in different("python") if not composed(one)], ids=str
 )
@@ -112,7 +113,6 @@ def run(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     if first == "-m":
         module, *arguments = arguments
         monkeypatch.setattr(sys, "argv", [module, *arguments])
-        monkeypatch.delitem(sys.modules, module, raising=False)
         runpy.run_module(module, run_name="__main__")
     else:
         monkeypatch.setattr(sys, "argv", [first, *arguments])

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 import zipfile
 from dataclasses import fields
 from io import BytesIO
@@ -170,3 +171,23 @@ def test_curl_gets_what_the_pages_say(model: Path, tmp_path: Path):
             )  # fmt: skip
             assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
             assert done.stdout.startswith(("{", "#")), words
+
+
+def test_figures_are_the_same_on_every_page():
+    interval = re.compile(r"\d\.\d+\*{0,2} \[\d\.\d+, \d\.\d+\]")
+    readme = (ROOT / "README.md").read_text("utf-8").replace("**", "")
+    for page in (ROOT / "docs").glob("*.md"):
+        if page.name != "benchmarks.md":
+            for figure in interval.findall(page.read_text("utf-8")):
+                assert figure in readme, f"{page.name}: {figure}"
+
+
+def test_who_cites_names_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert citation["version"] == project["version"]
+    assert citation["license"] == project["license"]
+    assert f"https://doi.org/{citation['references'][0]['doi']}" in (ROOT / "README.md").read_text(
+        "utf-8"
+    )
+    assert f"version {project['version']}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
