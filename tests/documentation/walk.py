@@ -125,12 +125,18 @@ class Walk:
         self.said = ""
         self.key = self.entry = ""
         self.address = self.tracking = ""
+        self._done: set[str] = set()
         self._servers: dict[str, subprocess.Popen[str]] = {}
 
     def do(self, command: Command) -> None:
-        """Run one command as it stands, but for names of hosts, ports and keys."""
-        if command.words[0] in ELSEWHERE:
+        """Run one command as it stands, but for names of hosts, ports and keys.
+
+        One that was run before is not run again, unless it starts a server or asks one.
+        """
+        if command.words[0] in ELSEWHERE or str(command) in self._done:
             return
+        if command.words[0] != "curl" and "serv" not in str(command):
+            self._done.add(str(command))
         if command.words[:2] == ("python", "scripts/promote.py") and not self._has_champion():
             self._crown()
         words = [self._known(word) for word in command.words]
