@@ -13,7 +13,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from kidney.files import sha256
+from kidney.signature import read_public_key, verify
 from tests.documentation.pages import ELSEWHERE, ROOT, Command, all_commands, pages
+from tests.tiny_model import write_tiny_model
 
 _BY_PROGRAM: dict[str, list[Command]] = {}
 for _command in all_commands():
@@ -142,6 +145,18 @@ def test_click_takes_the_arguments(command: Command):
     found.make_context(verb, arguments)
 
 
-@pytest.mark.parametrize("program", ["openssl", "sha256sum"])
-def test_the_other_programs_are_usual_ones(program: str):
-    assert shutil.which(program), f"{program} is not installed; the pages ask for it"
+def test_what_is_signed_as_on_the_page_verifies(tmp_path: Path):
+    model = tmp_path / "artifacts" / "kidney.onnx"
+    model.parent.mkdir()
+    write_tiny_model(model)
+    said = ""
+    for command in [*different("openssl"), *different("sha256sum")]:
+        if not shutil.which(command.words[0]):
+            pytest.skip(f"{command.words[0]} is not installed")
+        done = subprocess.run(
+            command.words, cwd=tmp_path, capture_output=True, text=True, check=True
+        )
+        said = done.stdout
+    signature = model.with_name("kidney.onnx.sig").read_bytes()
+    verify(model, signature, read_public_key(tmp_path / "signing.pub"))
+    assert said.split()[0] == sha256(model)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import tomllib
 import zipfile
@@ -152,6 +153,7 @@ def test_the_example_of_the_log_has_its_members(client: Any, caplog: pytest.LogC
     }  # fmt: skip
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
 def test_curl_gets_what_the_pages_say(model: Path, tmp_path: Path):
     picture = encode(gradient(), "JPEG")
     (tmp_path / "slice.jpg").write_bytes(picture)
