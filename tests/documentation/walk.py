@@ -30,6 +30,7 @@ STATUS = {  # of commands that say no, as the page says
     "python scripts/promote.py": 1,  # "or why not": a network of two batches is no champion
 }
 BACKBONES = ("lite0", "resnet50", "vgg16", "vit", "inception_v3")
+TRAININGS = ("train.py", "scripts/headline.py")
 _SECONDS = 900
 
 
@@ -131,11 +132,11 @@ class Walk:
     def do(self, command: Command) -> None:
         """Run one command as it stands, but for names of hosts, ports and keys.
 
-        One that was run before is not run again, unless it starts a server or asks one.
+        A training that was done is not asked for again: it would only say that it is done.
         """
         if command.words[0] in ELSEWHERE or str(command) in self._done:
             return
-        if command.words[0] != "curl" and "serv" not in str(command):
+        if command.words[:1] == ("python",) and command.words[1] in TRAININGS:
             self._done.add(str(command))
         if command.words[:2] == ("python", "scripts/promote.py") and not self._has_champion():
             self._crown()
