@@ -32,6 +32,7 @@ check: setup ## Lint, formatting, types, workflows, template, shell, documentati
 	$(BIN)/cfn-lint deploy/template.yaml
 	$(BIN)/hadolint Dockerfile deploy/mlflow.Dockerfile
 	$(BIN)/shellcheck deploy/*.sh deploy/instance/*.sh scripts/*.sh
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # quiet, it would not count warnings
 
 bench: setup ## Measure the parts against what they are made of, into docs/benchmarks.md; needs make demo
 	$(BIN)/python scripts/benchmark.py --out docs/benchmarks.md

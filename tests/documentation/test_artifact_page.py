@@ -1,4 +1,4 @@
-"""The consumer in the README says what the server says."""
+"""The consumer on the page about the artifact says what the server says."""
 
 import ast
 import dataclasses
@@ -22,8 +22,8 @@ from tests.pictures import encode, gradient
 from tests.small_network import small_task
 from tests.tiny_model import CARD, write_tiny_model
 
-README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
-(BLOCK,) = re.findall(r"^```python\n(.*?)^```", README, re.M | re.S)
+PAGE = (Path(__file__).parents[2] / "docs/artifact.md").read_text("utf-8")
+(BLOCK,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 PRINTED = re.compile(r"(\w+) \[(.*?)\] \[(.*?)\]", re.S)
 
 
