@@ -12,7 +12,6 @@ from typing import Any
 # Read when ray is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_worker_niceness", "0")  # at 15, its default, all else goes first
-os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails is told by exceptions
 
 import ray
 import ray.data
@@ -24,7 +23,7 @@ from kidney.scoring.archive import Chunk
 from kidney.scoring.scorer import Scorer
 
 _STORE_BYTES = 80 * 2**20  # only chunks of names and counts go through it, and the model once
-_CHUNKS_A_WORKER = 64  # of one execution, so that what Ray Data remembers of it does not grow
+_CHUNKS_A_WORKER = 1024  # of one execution, so that what Ray Data remembers of it does not grow
 
 
 @contextmanager

@@ -39,6 +39,7 @@ from kidney.training.locate import learn_to_locate
 from kidney.training.memory import keep_freed_memory
 from kidney.training.remembered import opened, remembered, reopened
 from kidney.training.stages import data_folder
+from kidney.training.sweep import one_job_at_a_time
 
 
 def fit(
@@ -93,7 +94,8 @@ def fit(
     )
     if task.trains != "network":
         learn_to_locate(cfg, task.classifier, lineage["weights"])
-        data.features = all_features(cfg, task, data, lineage)
+        with one_job_at_a_time(features_of(cfg, lineage, 0)):
+            data.features = all_features(cfg, task, data, lineage)
     with closed_when_cut_off(tracking, run_id):
         trainer.fit(task, data, ckpt_path=folder / LAST if resumed else None, weights_only=True)
     # The schedule ends at the last epoch: to choose an epoch by a few validation scans would make
