@@ -12,6 +12,7 @@ from kidney.errors import DataError
 from kidney.urls import RefusedError
 
 _SECONDS = 3600  # how long an address is good for
+_PAGE = 1000  # objects that are listed at a time; S3 gives no more
 
 
 class Listed(NamedTuple):
@@ -59,7 +60,9 @@ class Store:
         bucket, _, begin = prefix.removeprefix("s3://").partition("/")
         pages = self._client.get_paginator("list_objects_v2")
         with _told(prefix):
-            for page in pages.paginate(Bucket=bucket, Prefix=begin):
+            for page in pages.paginate(
+                Bucket=bucket, Prefix=begin, PaginationConfig={"PageSize": _PAGE}
+            ):
                 for entry in page.get("Contents", ()):
                     yield Listed(f"s3://{bucket}/{entry['Key']}", entry["ETag"].strip('"'))
 

@@ -1,6 +1,6 @@
 """Ratios of our parts to what they are made of, all measured in this run: make bench.
 
-python scripts/benchmark.py [data] [training] [runtime] [http] [export] [--data FOLDER]
+python scripts/benchmark.py [data] [training] [runtime] [http] [scoring] [export] [--data FOLDER]
     [--weights FOLDER] [--artifact FILE] [--checkpoint FILE]
 """
 
@@ -14,12 +14,14 @@ from benchmarks.data import data_rows
 from benchmarks.export import export_table
 from benchmarks.http import http_rows
 from benchmarks.runtime import ROOT, runtime_rows
+from benchmarks.scoring import scoring_rows
 from benchmarks.training import training_rows
 
 from kidney.training.memory import keep_freed_memory
 
 RATIOS = {
     "data": data_rows, "training": training_rows, "runtime": runtime_rows, "http": http_rows,
+    "scoring": scoring_rows,
 }  # fmt: skip
 PARTS = (*RATIOS, "export")
 

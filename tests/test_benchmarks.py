@@ -10,4 +10,4 @@ COMMAND = [sys.executable, str(Path(__file__).parents[1] / "scripts/benchmark.py
 def test_the_benchmarks_start_and_say_which_parts_there_are():
     done = subprocess.run([*COMMAND, "speed"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "data, training, runtime, http, export" in done.stderr
+    assert "data, training, runtime, http, scoring, export" in done.stderr

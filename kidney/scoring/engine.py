@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -44,6 +45,9 @@ def engine(address: str | None) -> Iterator[int]:
             package = str(Path(kidney.__file__).parent)
             ray.init(address, runtime_env={"py_modules": [package]}, **common)
         else:
+            # Nobody else may hand work to it; without one, Ray puts a token into the home folder.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             ray.init(
                 "local",
                 num_cpus=cores(),
@@ -54,7 +58,8 @@ def engine(address: str | None) -> Iterator[int]:
     except ConnectionError as error:
         raise DataError(
             f"Expected a Ray cluster at {address}, but none answers.",
-            "Start it with ray start --head, or leave --address out to score on this machine.",
+            "Start it with ray start --head and give its token (RAY_AUTH_MODE=token and "
+            "RAY_AUTH_TOKEN), or leave --address out to score on this machine.",
         ) from error
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -15,13 +15,12 @@ from kidney.errors import ImageError, KidneyError
 from kidney.imaging.windows import window_named
 from kidney.predictor import Predictor
 from kidney.s3 import Store, is_s3
-from kidney.scoring.decode import Decoded, decode
+from kidney.scoring.decode import decode
 from kidney.scoring.place import Place
 from kidney.scoring.results import SLICES, Results
 from kidney.scoring.rows import error_row, slice_row
 from kidney.urls import RefusedError
 
-AT_A_TIME = 8  # slices in one run of the graph; more only take more memory
 _AHEAD = 8  # files that are read while others are scored: S3 answers late
 _MOST_BYTES = 1 << 30  # of a file; what decodes to more slices than are read has less
 _OF_THE_FILE = (404, 413)  # all other refusals would be those of the next files too
@@ -66,29 +65,19 @@ class Scorer:
         chunk, paths = json.loads(row["chunk"])
         slices: list[dict[str, Any]] = []
         bad: list[dict[str, str]] = []
-        waiting: list[tuple[str, Decoded, int]] = []  # slices for the next run of the graph
         for path, content in self._read(paths):
             try:
                 decoded = decode(_whole(content), self._window, self._key)
             except (ImageError, RefusedError) as error:
                 bad.append(error_row(path, error))
                 continue
-            for frame in range(len(decoded.slices)):
-                waiting.append((path, decoded, frame))
-                if len(waiting) == AT_A_TIME:
-                    slices += self._answer(waiting)
-                    waiting = []
-        slices += self._answer(waiting)
+            for frame, slice_ in enumerate(decoded.slices):
+                # One at a time: with one thread, what a slice needs stays in the cache.
+                (answer,) = self._predictor.predict([slice_])
+                slices.append(slice_row(path, decoded, frame, answer, self._predictor.card))
         self._results.write(chunk, slices, bad)
         counts = Counter(row["kind"] for row in bad) + Counter({SLICES: len(slices)})
         return {"id": chunk, "counts": json.dumps(counts), "began": began, "ended": time.time()}
-
-    def _answer(self, waiting: Sequence[tuple[str, Decoded, int]]) -> list[dict[str, Any]]:
-        answers = self._predictor.predict([file.slices[frame] for _, file, frame in waiting])
-        return [
-            slice_row(path, file, frame, answer, self._predictor.card)
-            for (path, file, frame), answer in zip(waiting, answers, strict=True)
-        ]
 
     def _read(self, paths: Sequence[str]) -> Iterator[tuple[str, "Future[bytes]"]]:
         """Yield each path and its bytes to come, in order, with a few being read ahead."""
