@@ -17,7 +17,6 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # at 15, its default, all els
 import ray
 import ray.data
 
-import kidney
 from kidney.cores import cores
 from kidney.errors import DataError, KidneyError
 from kidney.scoring.archive import Chunk
@@ -42,7 +41,7 @@ def engine(address: str | None) -> Iterator[int]:
     common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address:
-            package = str(Path(kidney.__file__).parent)
+            package = str(Path(__file__).parents[1])
             ray.init(address, runtime_env={"py_modules": [package]}, **common)
         else:
             # Nobody else may hand work to it; without one, Ray puts a token into the home folder.

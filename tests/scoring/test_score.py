@@ -97,8 +97,8 @@ def test_a_run_that_was_killed_goes_on_and_ends_like_one_that_was_not(
 
 @pytest.fixture
 def cluster(
-    s3: Any,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: ARG001  its workers find that address
+    s3: Any,  # noqa: ARG001  its workers find that address
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     """The address of a Ray head of its own, which lives as long as its standard input."""
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
