@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, read_write
+from submitit.core.utils import FailedJobError
 
 from kidney.errors import ConfigError
 from kidney.training.entry import _go_where_it_was_started
@@ -68,7 +69,7 @@ def test_slurm_is_asked_for_what_the_configuration_says(
         task_function=print,
         config=cfg,
     )
-    with pytest.raises(Exception, match="sbatch"):
+    with pytest.raises(FailedJobError, match="only kept"):
         launcher.launch([["seed=0"], ["seed=1"]], 0)
     script = (tmp_path / "script.sh").read_text()
     asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", script, re.M))
