@@ -1,11 +1,15 @@
 """Whole archives through the real command line: killed, resumed, repeated, and on a cluster."""
 
+import ast
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +21,12 @@ import pytest
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN
 from kidney.predictor import Predictor
+from tests.pictures import encode, gradient
+from tests.scaling_page import PAGE, PYTHON, command
 from tests.scoring.conftest import Archive, fill
-from tests.slow_model import write_slow_model
 from tests.tiny_model import CARD
 
 ROOT = Path(__file__).parents[2]
-SCORE = [sys.executable, str(ROOT / "scripts/score.py")]
 HEAD = """
 import sys
 import ray
@@ -37,12 +41,12 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def score(*arguments: object, code: int = 0) -> str:
+def run(words: list[str], folder: Path) -> str:
     done = subprocess.run(
-        [*SCORE, *map(str, arguments)],
-        capture_output=True, text=True, env=environment(), timeout=LONGEST, check=False,
+        words, cwd=folder, env=environment(), timeout=LONGEST,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
-    assert done.returncode == code, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 
@@ -62,37 +66,60 @@ def check(out: Path, archive: Archive, model: Path) -> None:
     assert {row["path"]: row["kind"] for row in rows(out, "errors")} == archive.bad
 
 
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_slow_model(tmp_path_factory.mktemp("slow") / "kidney.onnx", products=4)
+@contextmanager
+def unending(words: list[str], archive: Archive, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start a run that waits for the last file of the archive; yield once a part is there."""
+    last = archive.folder / "zz.png"
+    os.mkfifo(last)  # to read it takes until somebody writes
+    with subprocess.Popen(
+        words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as started:
+        deadline = time.monotonic() + LONGEST
+        while not list(folder.glob("scores/slices/*.parquet")):
+            assert started.poll() is None, started.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield started
+    last.unlink()
+    last.write_bytes(encode(gradient()))
+    archive.slices[str(last)] = 1
+
+
+@pytest.fixture
+def place(tmp_path: Path, model: Path, dicom: bytes) -> tuple[Path, Archive]:
+    """A folder as the page expects it, and its archive, which is more than a chunk."""
+    (tmp_path / "artifacts").mkdir()
+    shutil.copy(model, tmp_path / "artifacts" / "kidney.onnx")
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    return tmp_path, fill(tmp_path / "archive", 250, dicom)
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_like_one_that_was_not(
-    slow: Path, dicom: bytes, tmp_path: Path
+    place: tuple[Path, Archive], model: Path
 ) -> None:
-    archive = fill(tmp_path / "archive", 300, dicom)
-    out = tmp_path / "out"
-    command = [archive.folder, "--model", slow, "--out", out]
-    with subprocess.Popen(
-        [*SCORE, *map(str, command)], env=environment(), stderr=subprocess.DEVNULL
-    ) as first:
-        deadline = time.monotonic() + LONGEST
-        while not list(out.glob("slices/*.parquet")):
-            assert first.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        first.send_signal(signal.SIGKILL)
+    folder, archive = place
+    out = folder / "scores"
+    words = command("score.py archive")
+    with unending(words, archive, folder) as first:
+        first.kill()
     written = {path: path.stat().st_mtime_ns for path in out.glob("slices/*.parquet")}
     assert not (out / "summary.json").exists()
 
-    assert "of them before" in score(*command)
-    check(out, archive, slow)
+    assert "of them before" in run(words, folder)
+    check(out, archive, model)
     assert (out / "summary.json").exists()
     assert {path: path.stat().st_mtime_ns for path in written} == written
 
     every = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert score(*command).startswith(f"{len(archive.slices):,} slices ({len(archive.slices):,} of")
+    count = len(archive.slices)
+    assert run(words, folder).startswith(f"{count} slices ({count} of them before)")
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == every
+
+    counted = ast.literal_eval(run([sys.executable, "-c", PYTHON], folder))
+    assert sum(row["path_count"] for row in counted) == count
+    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `.*$", PAGE, re.M))))
+    for name in rows(out)[0]:
+        assert ("probability_CLASS" if name.startswith("probability_") else name) in told
 
 
 @pytest.fixture
@@ -113,14 +140,16 @@ def cluster(
 
 
 def test_a_cluster_scores_a_prefix_of_s3_to_another_one(
-    cluster: str, s3: Any, model: Path, archive: Archive
+    cluster: str, s3: Any, model: Path, archive: Archive, tmp_path: Path
 ) -> None:
     for path in [*archive.slices, *archive.bad]:
         if Path(path).exists():
             key = f"ct/{Path(path).relative_to(archive.folder)}"
             s3.put_object(Bucket="hospital", Key=key, Body=Path(path).read_bytes())
-    place = "s3://hospital/scores"
-    said = score("s3://hospital/ct", "--model", model, "--out", place, "--address", cluster)
+    words = command("score.py s3://", **{"HEAD:6379": cluster})
+    words[words.index("--model") + 1] = str(model)
+    words[1] = str(ROOT / words[1])
+    said = run(words, tmp_path)
     assert said.startswith(f"{len(archive.slices)} slices, bad files: {len(archive.bad) - 1}")
     host = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
     store = pyarrow.fs.S3FileSystem(endpoint_override=host, scheme="http", region="eu-central-1")
@@ -165,22 +194,16 @@ def test_what_cannot_work_is_told_before_anything_starts(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_interrupted_says_so_and_leaves_nothing_running(
-    slow: Path, dicom: bytes, tmp_path: Path
+def test_a_run_that_is_interrupted_says_so_and_goes_on(
+    place: tuple[Path, Archive], model: Path
 ) -> None:
-    archive = fill(tmp_path / "archive", 600, dicom)
-    out = tmp_path / "out"
-    with subprocess.Popen(
-        [*SCORE, str(archive.folder), "--model", str(slow), "--out", str(out)],
-        env=environment(), stderr=subprocess.PIPE, text=True,
-    ) as run:  # fmt: skip
-        while not list(out.glob("slices/*.parquet")):
-            assert run.poll() is None
-            time.sleep(0.02)
-        run.send_signal(signal.SIGINT)
-        said = run.stderr.read()
-    assert run.returncode == 130
+    folder, archive = place
+    words = command("score.py archive")
+    with unending(words, archive, folder) as first:
+        first.send_signal(signal.SIGINT)
+        said = first.stderr.read()
+    assert first.returncode == 130
     assert "The same command goes on from here." in said
     assert "Traceback" not in said
-    score(archive.folder, "--model", slow, "--out", out)
-    check(out, archive, slow)
+    run(words, folder)
+    check(folder / "scores", archive, model)
