@@ -45,7 +45,6 @@ def engine(address: str | None) -> Iterator[int]:
             ray.init(address, runtime_env={"py_modules": [package]}, **common)
         else:
             # Nobody else may hand work to it; without one, Ray puts a token into the home folder.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             ray.init(
                 "local",
