@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -21,13 +22,21 @@ from kidney.errors import ConfigError
 from kidney.training.entry import _go_where_it_was_started
 from kidney.training.sweep import PARENT_RUN, one_job_at_a_time, parent_of_sweep
 from tests.pipeline.conftest import PHANTOM, ROOT, Checkout
+from tests.scaling_page import COMMANDS, command
 
 FAKE_SLURM = Path(__file__).parent / "fake_slurm"
-SWEEP = [
-    sys.executable, "train.py", "-m", "seed=0,1", *PHANTOM, "split.folds=3", "trainer=smoke",
-    "model=tiny", "workers=0", "batch_size=2", "model.image_size=32",
-    "trainer.limit_train_batches=1", "trainer.limit_val_batches=1",
+QUICK = [
+    "seed=0,1", *PHANTOM, "split.folds=3", "trainer=smoke", "model=tiny", "workers=0",
+    "batch_size=2", "model.image_size=32", "trainer.limit_train_batches=1",
+    "trainer.limit_val_batches=1",
 ]  # fmt: skip
+
+
+def sweep(launcher: str) -> list[str]:
+    """The page's command with a sweep that is over soon."""
+    return [
+        word for word in command(f"launcher={launcher}", HEAD="") if "model=" not in word
+    ] + QUICK
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -49,6 +58,36 @@ def test_one_word_chooses_where_a_sweep_runs(overrides: list[str], class_: str) 
     cfg = composed(*overrides)
     assert cfg.hydra.launcher._target_.endswith(f".{class_}")
     assert "launcher" not in cfg  # of no concern to a training
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if "train.py" in line])
+def test_the_settings_of_the_page_are_those_of_the_configuration(line: str) -> None:
+    _, _, settings = line.partition("train.py ")
+    words = [word for word in settings.split() if word != "-m"]
+    swept = [word.split(",")[0] for word in words]
+    cfg = composed(*swept)
+    if "trainer=ddp" in words:
+        assert cfg.trainer.strategy == "ddp"
+        assert cfg.model.trains == "network"
+        if "srun" in line or "torchrun" in line:
+            assert (cfg.trainer.num_nodes, cfg.trainer.devices) == (2, 1)
+    else:
+        assert f"launcher={cfg.hydra.runtime.choices.launcher}" in words
+
+
+def test_the_page_starts_ray_with_options_that_it_has() -> None:
+    from ray.scripts.scripts import start
+
+    starts = [line for line in COMMANDS if line.startswith("ray start ")]
+    assert len(starts) == 2
+    for line in starts:
+        words = shlex.split(line.replace("$HEAD", "10.0.0.1"))[2:]
+        assert start.make_context("start", [*words]).params["head"] == ("--head" in words)
+
+
+def test_every_command_of_the_page_is_run_or_read_here_or_by_the_tests_of_scoring() -> None:
+    known = ("train.py", "ray start ", "export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=", "score.py ")
+    assert [line for line in COMMANDS if not any(part in line for part in known)] == []
 
 
 def test_slurm_is_asked_for_what_the_configuration_says(
@@ -147,7 +186,7 @@ def check_sweep(checkout: Checkout) -> None:
 @pytest.mark.slow
 def test_joblib_runs_the_jobs_beside_each_other(make_checkout) -> None:
     checkout = make_checkout()  # without data yet: one of the jobs makes them
-    checkout.run(*SWEEP, "launcher=joblib")
+    checkout.run(*sweep("joblib"))
     check_sweep(checkout)
 
 
@@ -182,9 +221,11 @@ def test_ray_runs_the_jobs_on_both_nodes(
     make_checkout, two_nodes: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkout = make_checkout()
+    address, *words = sweep("ray")
+    assert address == "RAY_ADDRESS=:6379"
     monkeypatch.setenv("RAY_ADDRESS", two_nodes)
     # Each node has one core, so the jobs are on two nodes or one after the other.
-    checkout.run(*SWEEP, "launcher=ray", "hydra.launcher.ray.remote.num_cpus=1")
+    checkout.run(*words, "hydra.launcher.ray.remote.num_cpus=1")
     check_sweep(checkout)
 
 
@@ -197,5 +238,42 @@ def test_slurm_runs_the_jobs_of_an_array(
     with monkeypatch.context() as patch:
         # The checkout puts this environment's python before the path that is found here.
         patch.setenv("PATH", f"{FAKE_SLURM}{os.pathsep}{os.environ['PATH']}")
-        checkout.run(*SWEEP, "launcher=slurm")
+        checkout.run(*sweep("slurm"))
     check_sweep(checkout)
+
+
+DDP = [
+    *PHANTOM, "split.folds=3", "model=tiny", "workers=0", "model.image_size=64",
+    "trainer.accelerator=cpu", "trainer.max_epochs=6",
+]  # fmt: skip
+
+
+def auroc(checkout: Checkout, *words: str) -> float:
+    """Train and return the macro AUROC on the validation part."""
+    said = checkout.run(*words).stdout
+    return float(re.search(r"Validation macro AUROC ([\d.]+)", said)[1])
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns(make_checkout) -> None:
+    """By gloo. Two take the same steps, but normalise and augment half a batch each."""
+    checkout = make_checkout()
+    seeds = [
+        auroc(
+            checkout,
+            sys.executable,
+            "train.py",
+            "trainer=cpu",
+            "batch_size=8",
+            f"seed={seed}",
+            *DDP,
+        )
+        for seed in range(4)
+    ]
+    words = [word for word in command("trainer.devices=2") if "batch_size" not in word]
+    both = auroc(checkout, *words, "batch_size=4", *DDP)
+    span = max(seeds) - min(seeds)
+    assert min(seeds) - span <= both <= max(seeds) + span
+    with sqlite3.connect(checkout.folder / "mlflow.db") as store:
+        statuses = store.execute("select status, count(*) from runs group by status").fetchall()
+    assert statuses == [("FINISHED", 10)]  # five trainings with one fit each, each opened once
