@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -277,3 +278,29 @@ def test_two_processes_learn_what_one_learns(make_checkout) -> None:
     with sqlite3.connect(checkout.folder / "mlflow.db") as store:
         statuses = store.execute("select status, count(*) from runs group by status").fetchall()
     assert statuses == [("FINISHED", 10)]  # five trainings with one fit each, each opened once
+
+
+@pytest.mark.slow
+def test_two_machines_make_one_run(make_checkout) -> None:
+    """Two that stand in for machines: each is started by itself, at the same time."""
+    checkout = make_checkout()
+    data = [word for word in DDP if word in PHANTOM or word.startswith("split.")]
+    checkout.run(sys.executable, "scripts/ingest.py", *data)
+    checkout.run(sys.executable, "scripts/split.py", *data)
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = str(one.getsockname()[1])
+    machines = []
+    for rank in ("0", "1"):
+        words = command("torchrun", RANK=rank, HEAD="127.0.0.1")
+        words = [word.replace("29500", port) for word in words]
+        machines.append(
+            subprocess.Popen(
+                [*words, *DDP, "batch_size=4", "trainer.max_epochs=1"], cwd=checkout.folder,
+                env=checkout.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+        )  # fmt: skip
+    assert [machine.wait() for machine in machines] == [0, 0]
+    with sqlite3.connect(checkout.folder / "mlflow.db") as store:
+        statuses = store.execute("select status, count(*) from runs group by status").fetchall()
+    assert statuses == [("FINISHED", 2)]  # the training and its one fit
