@@ -1,7 +1,8 @@
 """Ratios of our parts to what they are made of, all measured in this run: make bench.
 
-python scripts/benchmark.py [data] [training] [export] [runtime] [http] [--data FOLDER]
-    [--weights FOLDER] [--artifact FILE] [--checkpoint FILE] [--out PAGE.md]
+python scripts/benchmark.py [data] [training] [export] [runtime] [http] [scoring]
+    [--data FOLDER] [--weights FOLDER] [--artifact FILE] [--checkpoint FILE]
+    [--out PAGE.md]
 """
 
 import argparse
@@ -14,13 +15,14 @@ from benchmarks.export import export_rows
 from benchmarks.http import http_rows
 from benchmarks.page import page
 from benchmarks.runtime import ROOT, runtime_rows
+from benchmarks.scoring import scoring_rows
 from benchmarks.training import training_rows
 
 from kidney.files import write_text
 from kidney.tracking.code import code_version
 from kidney.training.memory import keep_freed_memory
 
-PARTS = ("data", "training", "export", "runtime", "http")
+PARTS = ("data", "training", "export", "runtime", "http", "scoring")
 
 
 def main() -> None:
@@ -49,6 +51,7 @@ def main() -> None:
         "export": partial(export_rows, arguments.data, arguments.weights),
         "runtime": runtime_rows,
         "http": partial(http_rows, arguments.artifact, arguments.checkpoint or of_demo),
+        "scoring": scoring_rows,
     }
     commit, rows = code_version(), []
     for part in parts:

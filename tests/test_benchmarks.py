@@ -13,7 +13,7 @@ COMMAND = [sys.executable, str(SCRIPTS / "benchmark.py")]
 def test_the_benchmarks_start_and_say_which_parts_there_are():
     done = subprocess.run([*COMMAND, "speed"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert "data, training, export, runtime, http" in done.stderr
+    assert "data, training, export, runtime, http, scoring" in done.stderr
 
 
 def test_the_page_tells_each_ratio_and_of_what_it_is(monkeypatch):

@@ -1,6 +1,7 @@
 """What all Hydra entry points share: where conf/ lies, and errors as messages, not tracebacks."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,7 +13,7 @@ from hydra.errors import CompactHydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from kidney.errors import KidneyError
+from kidney.errors import ConfigError, KidneyError
 
 _CONF = str(Path(__file__).parents[2] / "conf")
 
@@ -23,6 +24,7 @@ def entry_point(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
     @functools.wraps(main)
     def told(cfg: DictConfig) -> Any:
         try:
+            _go_where_it_was_started()
             return main(cfg)
         # Hydra prints this type without a traceback and goes on with the sweep's other jobs.
         except KidneyError as error:
@@ -67,6 +69,19 @@ def print_localisation(result: Mapping[str, Any], report: Path) -> None:
                 interval = f"[{figure['low']:.3f}, {figure['high']:.3f}]"
                 print(f"    {name:20}  {figure['value']:.3f}  {interval}")
     print(f"Report: {report}")
+
+
+def _go_where_it_was_started() -> None:
+    """Ray runs the jobs of a sweep where its node was started; paths are meant from elsewhere."""
+    folder = HydraConfig.get().runtime.cwd
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"Expected the folder {folder}, where the sweep was started, on this machine too, but: "
+            f"{error.strerror}.",
+            "Keep repository and workspace on a disk that all machines share, under one path.",
+        ) from error
 
 
 def is_sweep() -> bool:

@@ -7,6 +7,7 @@ network is fitted once, since each fit takes long.
 """
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
 
 from kidney.data.split import check_folds, validation_fold_of
 from kidney.errors import ConfigError
@@ -30,8 +30,8 @@ from kidney.tracking.runs import (
 )
 from kidney.training.callbacks import BEST
 from kidney.training.lineage import lineage_of, run_folder, tags_of
-from kidney.training.remembered import opened, remembered, reopened
-from kidney.training.run import fit, is_finished
+from kidney.training.remembered import opened, reopened
+from kidney.training.run import fit, is_finished, is_first_process
 from kidney.training.settle import settle
 from kidney.training.sweep import parent_of_sweep
 
@@ -92,7 +92,7 @@ def train(
     tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
     lineage["run"] = run_id = _open_run(tracking, folder, cfg, lineage, parent)
     members = []
-    with closed_when_cut_off(tracking, run_id):
+    with closed_when_cut_off(tracking, run_id) if is_first_process() else nullcontext():
         for fold in folds:
             member = OmegaConf.merge(cfg, {"split": {"validation_fold": fold}})
             assert isinstance(member, DictConfig)
@@ -100,7 +100,7 @@ def train(
             if not is_finished(at):
                 fit(member, slices, split, at, run_id)
             members.append(at / BEST)
-        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+        if not is_first_process():
             return Trained(run_id, folder / BEST, float("nan"), pd.DataFrame())
         return _put_together(cfg, folds, members, lineage, folder, tracking)
 
@@ -142,8 +142,8 @@ def _open_run(
     parent: str | None,
 ) -> str:
     """Return the tracking run: the one that was cut off, or a new one."""
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        return remembered(folder)  # the first process opened it before it started this one
+    if not is_first_process():
+        return ""
     if not (folder / BEST).is_file() and (run_id := reopened(tracking, folder)):
         return run_id
     shutil.rmtree(folder, ignore_errors=True)

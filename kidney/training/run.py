@@ -3,6 +3,7 @@
 import logging
 import shutil
 import warnings
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pytorch_lightning.callbacks import (
     ModelCheckpoint,
     TQDMProgressBar,
 )
+from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
@@ -37,8 +39,9 @@ from kidney.training.features import frozen_features, open_features
 from kidney.training.lineage import features_of, lineage_of
 from kidney.training.locate import learn_to_locate
 from kidney.training.memory import keep_freed_memory
-from kidney.training.remembered import opened, remembered, reopened
+from kidney.training.remembered import opened, reopened
 from kidney.training.stages import data_folder
+from kidney.training.sweep import one_job_at_a_time
 
 
 def fit(
@@ -78,7 +81,7 @@ def fit(
     )  # fmt: skip
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        logger=lightning_logger(tracking, run_id),
+        logger=lightning_logger(tracking, run_id) if is_first_process() else CSVLogger(folder),
         callbacks=[
             SeedEachBatch(cfg.seed),
             LearningRateMonitor(logging_interval="epoch"),
@@ -93,8 +96,9 @@ def fit(
     )
     if task.trains != "network":
         learn_to_locate(cfg, task.classifier, lineage["weights"])
-        data.features = all_features(cfg, task, data, lineage)
-    with closed_when_cut_off(tracking, run_id):
+        with one_job_at_a_time(features_of(cfg, lineage, 0)):
+            data.features = all_features(cfg, task, data, lineage)
+    with closed_when_cut_off(tracking, run_id) if is_first_process() else nullcontext():
         trainer.fit(task, data, ckpt_path=folder / LAST if resumed else None, weights_only=True)
     # The schedule ends at the last epoch: to choose an epoch by a few validation scans would make
     # these scans look better than new ones, and the decisions are settled on them.
@@ -105,6 +109,11 @@ def fit(
     return folder / BEST
 
 
+def is_first_process() -> bool:
+    """Tell whether this process keeps the tracking run; others may begin before it is open."""
+    return bool(rank_zero_only.rank == 0)  # type: ignore[attr-defined]
+
+
 def is_finished(folder: Path) -> bool:
     """Tell whether the fit in this folder ended."""
     return (folder / BEST).is_file() and not (folder / LAST).is_file()
@@ -113,8 +122,8 @@ def is_finished(folder: Path) -> bool:
 def _open_run(tracking: Tracking, folder: Path, cfg: DictConfig, parent: str) -> tuple[str, bool]:
     """Return the tracking run and whether a checkpoint waits to be resumed."""
     waits = (folder / LAST).is_file()
-    if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-        return remembered(folder), waits  # the first process opened it before it started this one
+    if not is_first_process():
+        return "", waits
     if waits and (run_id := reopened(tracking, folder)):
         print(f"Resuming {folder}: this training was cut off", flush=True)
         return run_id, True

@@ -31,6 +31,7 @@ from kidney.data.validation.leakage import SAME_PICTURE, across_labels, measure_
 from kidney.data.validation.report import report_page
 from kidney.errors import ConfigError, DataError
 from kidney.files import sha256, write_text
+from kidney.training.sweep import one_job_at_a_time
 from kidney.urls import is_url, without_secrets
 
 SETTINGS = "ingest.json"
@@ -156,6 +157,11 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     Raises:
         DataError: another source than the one asked for is ingested, or the data fail validation.
     """
+    with one_job_at_a_time(data_folder(cfg)):
+        return _prepare(cfg)
+
+
+def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     folder = data_folder(cfg)
     if not (folder / "manifest.csv").is_file():
         print(f"No data in {folder} yet: ingesting {origin_of(cfg) or 'it'}", flush=True)

@@ -2,18 +2,38 @@
 
 import atexit
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-# The environment reaches the jobs of every launcher that runs on this machine.
+from kidney.files import locked
+
+# The environment reaches the jobs: joblib and Slurm hand it on, Ray as conf/launcher/ray.yaml says.
 PARENT_RUN = "KIDNEY_PARENT_RUN"
 
 
 def parent_of_sweep() -> str | None:
     """Return the parent run's id inside a multirun."""
-    return os.environ.get(PARENT_RUN)
+    return os.environ.get(PARENT_RUN) or None
+
+
+@contextmanager
+def one_job_at_a_time(path: Path) -> Iterator[None]:
+    """Let the other jobs of a sweep wait: what they share is made by one and found by the others.
+
+    Args:
+        path: of what is made; its lock lies beside it, on a disk that all machines share.
+    """
+    if not parent_of_sweep():
+        yield
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_name(f".{path.name}.lock"), f"Another job of the sweep makes {path}"):
+        yield
 
 
 class SweepParent(Callback):

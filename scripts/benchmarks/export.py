@@ -64,7 +64,7 @@ def export_rows(data: Path | None, weights: Path | None) -> Iterator[Row]:
 
 
 def _row(backbone: str, weights: Path | None, slices: Slices, folder: Path) -> Row:
-    cfg = _config(f"model={backbone}").model
+    cfg = composed(f"model={backbone}").model
     found = sorted(weights.glob(f"{cfg.backbone}-*.safetensors")) if weights else []
     torch.manual_seed(0)
     classifier = KidneyClassifier(
@@ -73,7 +73,7 @@ def _row(backbone: str, weights: Path | None, slices: Slices, folder: Path) -> R
     ).eval()  # fmt: skip
     _fit_head(classifier, slices)
     original, made = folder / "float32.onnx", folder / "int8.onnx"
-    model, card = to_onnx(classifier), _card(classifier, cfg.backbone, slices.classes)
+    model, card = to_onnx(classifier), plain_card(classifier, cfg.backbone, slices.classes)
     write_onnx(model, card, original)
     # What int8 does to the evidence of a random network says nothing: no recipe is looked for.
     tried = list(recipes(model)) if found else list(recipes(model))[:1]
@@ -157,7 +157,7 @@ def _slices(folder: Path) -> Slices:
 
 
 def _phantom(workspace: Path) -> Path:
-    cfg = _config(
+    cfg = composed(
         f"workspace={workspace}", "data=phantom", "++data.fetch.scans_per_class=8",
         "++data.fetch.size=512", "++data.fetch.max_slices=5",
     )  # fmt: skip
@@ -165,12 +165,14 @@ def _phantom(workspace: Path) -> Path:
     return workspace / "data" / cfg.data.name
 
 
-def _config(*overrides: str) -> DictConfig:
+def composed(*overrides: str) -> DictConfig:
+    """Return conf/config.yaml with these overrides."""
     with initialize_config_dir(CONF, version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
 
-def _card(classifier: KidneyClassifier, backbone: str, classes: tuple[str, ...]) -> ModelCard:
+def plain_card(classifier: KidneyClassifier, backbone: str, classes: tuple[str, ...]) -> ModelCard:
+    """Return a card that makes a file complete and says nothing of a model."""
     unsaid = {field.name: "a benchmark" for field in dataclasses.fields(ModelCard)}
     return ModelCard(
         **{

@@ -1,16 +1,11 @@
 """CT series of DICOM files: one scan a series, labelled by the folder of a class.
 
 The ids of a hospital never leave this module. Scans and patients are called by a keyed hash of
-theirs (HMAC-SHA256). A plain hash would hide nothing: patient ids are short numbers, so anyone
-could hash them all and look one up. Without the key nobody can, and the same key gives the same
-names at each ingest.
+theirs (`kidney.pseudonym`), and the same key gives the same names at each ingest.
 """
 
 import hashlib
-import hmac
 import math
-import os
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,14 +14,12 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from kidney.data.readers.interface import RawSlice, Refused, Task
-from kidney.errors import ConfigError, ImageError
-from kidney.files import whole_file
+from kidney.errors import ImageError
 from kidney.imaging.dicom import DicomHeader, read_dicom, read_header
 from kidney.imaging.series import Series, group_series
 from kidney.imaging.windows import Window, to_grey, window_named
+from kidney.pseudonym import pseudonym, read_key
 
-SALT = "KIDNEY_SALT"
-_SALT_LENGTH = 16  # characters at least: fewer can be guessed
 _FILES_A_TASK = 16  # of one frame each; a file of many frames is a task of its own
 _NO_DICOM = {".csv", ".tsv", ".txt", ".json", ".xml", ".yaml", ".md", ".html", ".pdf", ".xlsx"}
 _NO_DICOM_NAMES = {"DICOMDIR", "LICENSE", "Thumbs.db", ".DS_Store"}
@@ -72,20 +65,13 @@ def read(raw: Path, *, classes: Mapping[str, str | int], window: str = "abdomen"
     series, others = group_series(list(headers.items()))
     refused += [Refused(path, f"{path}: {reason}.", expected=True) for path, reason in others]
     tasks: list[Task] = [lambda: refused] if refused else []
-    key = _key(raw.parent) if series else b""
+    key = read_key(raw.parent) if series else b""
     patients = _patients(series)
     for one in series:
         scan = _scan(one, one.patient_id or patients.get(one.study_uid, ""), key)
         for names in _batches(one.names, headers):
             tasks.append(partial(_read_files, raw, names, scan, folders, shown))
     return tasks
-
-
-def pseudonym(key: bytes, identity: str) -> str:
-    """Return 12 hexadecimal digits for an id, the same for the same key; "" for none."""
-    # Names of folders and texts of DICOM can hold bytes that are no text in any encoding.
-    data = identity.strip().encode("utf-8", "backslashreplace")
-    return hmac.digest(key, data, "sha256").hex()[:12] if data else ""
 
 
 def _files(raw: Path) -> list[str]:
@@ -172,27 +158,3 @@ def _scan(series: Series, patient: str, key: bytes) -> _Scan:
         view=series.view,
         slice_mm=series.slice_mm,
     )
-
-
-def _key(folder: Path) -> bytes:
-    """Return the key of the hashes: from the environment, or the file `salt` of the data set.
-
-    Raises:
-        ConfigError: it can be guessed.
-    """
-    text, where = os.environ.get(SALT, "").strip(), SALT
-    if not text:
-        path = folder / "salt"
-        if not path.exists():
-            with whole_file(path) as temporary:
-                temporary.touch(mode=0o600, exist_ok=False)  # nobody else's from the first byte on
-                temporary.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
-        text, where = path.read_text(encoding="ascii").strip(), str(path)
-    if len(text) < _SALT_LENGTH:
-        raise ConfigError(
-            f"Expected {where} to have at least {_SALT_LENGTH} characters, got {len(text)}: with a "
-            "short salt, patients could be found out from their hashes.",
-            "Give the salt that was used before, or a new one (openssl rand -hex 32); with a new "
-            "one, all scans and patients get new names.",
-        )
-    return text.encode()

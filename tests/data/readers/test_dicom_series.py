@@ -15,7 +15,7 @@ import pytest
 
 from kidney.data.phantom.files import write_dicom_series
 from kidney.data.phantom.scan import PhantomScan, generate_scan
-from kidney.data.readers.dicom_series import pseudonym, read
+from kidney.data.readers.dicom_series import read
 from kidney.data.readers.interface import RawSlice, Refused
 from kidney.errors import ConfigError
 from tests.data.readers.run import run
@@ -239,13 +239,6 @@ def test_where_series_have_no_uid_their_folders_tell_them_apart(raw: Path) -> No
     assert refused == []
     assert len({s.scan for s in slices if s.label == "normal"} - {""}) == 1
     assert len({s.scan for s in slices} - {""}) == 2
-
-
-def test_a_pseudonym_is_the_hmac_of_the_id() -> None:
-    # RFC 4231, test case 2.
-    assert pseudonym(b"Jefe", "what do ya want for nothing?") == "5bdcc146bf60"
-    assert pseudonym(b"Jefe", "") == pseudonym(b"Jefe", "  ") == ""
-    assert pseudonym(b"Jefe", "17 ") == pseudonym(b"Jefe", "17")  # DICOM pads to an even length
 
 
 @pytest.mark.parametrize("where", ["environment", "file"])

@@ -1,0 +1,132 @@
+"""What one worker makes of a chunk, without Ray."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import botocore.client
+import botocore.exceptions
+import nibabel as nib
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from kidney.decision import decide
+from kidney.errors import KidneyError
+from kidney.imaging.slices import read_slices
+from kidney.imaging.windows import ABDOMEN, Window
+from kidney.predictor import Predictor
+from kidney.pseudonym import pseudonym
+from kidney.scoring.scorer import Scorer
+from tests.pictures import encode
+from tests.scoring.conftest import PATIENT, SALT, Archive
+from tests.tiny_model import CARD
+
+KEY = SALT.encode()
+
+
+def scorer(model: Path, out: Path | str, window: Window = ABDOMEN) -> Scorer:
+    return Scorer(model.read_bytes(), str(window), KEY, str(out))
+
+
+def refuse(*_: Any) -> None:
+    """Answer like S3 when the account's time is up in the middle of a run."""
+    answer = {"Error": {"Code": "Expired"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    raise botocore.exceptions.ClientError(answer, "GetObject")
+
+
+def scored(model: Path, out: Path, paths: list[str], window: Window = ABDOMEN) -> Any:
+    """Return counts, and the rows of slices and of bad files."""
+    said = scorer(model, out, window)({"chunk": json.dumps(["1", paths])})
+    rows = pq.read_table(out / "slices" / "1.parquet").to_pylist()
+    bad = out / "errors" / "1.parquet"
+    return json.loads(said["counts"]), rows, pq.read_table(bad).to_pylist() if bad.exists() else []
+
+
+def test_answers_are_those_of_the_predictor(model: Path, archive: Archive, tmp_path: Path) -> None:
+    counts, rows, bad = scored(model, tmp_path, [*archive.slices, *archive.bad])
+    assert counts["slices"] == len(archive.slices)
+    assert [row["path"] for row in rows] == [*archive.slices]
+    for row in rows:
+        (slice_,) = read_slices(Path(row["path"]), ABDOMEN, "it")
+        (answer,) = Predictor(model, threads=1).predict([slice_])
+        said = decide(answer.probabilities, CARD.classes, CARD.rules, answer.ood_score)
+        found = [row[f"probability_{name}"] for name in CARD.classes]
+        assert found == pytest.approx(answer.probabilities.tolist(), abs=1e-6)
+        assert (row["decision"], row["label"]) == (said.outcome, said.label)
+        assert row["prediction_set"] == list(said.prediction_set)
+        assert row["suspected"] == list(said.suspected)
+        assert (row["height"], row["width"]) == slice_.shape
+    assert {row["path"]: row["kind"] for row in bad} == archive.bad
+
+
+def test_no_row_tells_whose_slice_it_is(model: Path, archive: Archive, tmp_path: Path) -> None:
+    _, rows, bad = scored(model, tmp_path, [*archive.slices, *archive.bad])
+    dicom = [row for row in rows if row["instance"]]
+    assert [row["instance"] for row in dicom] == [17, 18]
+    assert {row["patient"] for row in dicom} == {pseudonym(KEY, PATIENT)}
+    assert all(len(row[name]) == 12 for row in dicom for name in ("study", "series"))
+    written = json.dumps(rows) + json.dumps(bad)
+    assert "Doe" not in written
+    for row in bad:
+        assert len(row["problem"]) > 10
+        assert len(row["remedy"]) > 5
+        assert "/" not in row["problem"]  # the path has a column of its own
+
+
+def test_the_peak_of_the_evidence_is_where_the_slice_is_brightest(
+    model: Path, tmp_path: Path
+) -> None:
+    grey = np.zeros((80, 160), np.uint8)
+    grey[60:70, 20:40] = 255
+    (tmp_path / "spot.png").write_bytes(encode(grey))
+    _, (row,), _ = scored(model, tmp_path / "out", [str(tmp_path / "spot.png")])
+    assert row["label"] == "normal"
+    # Evidence for normal is the stronger the darker it is, so its peak lies elsewhere.
+    assert not (60 <= row["peak_row"] < 70 and 20 <= row["peak_column"] < 40)
+    assert 0 <= row["peak_row"] < 80
+    assert 0 <= row["peak_column"] < 160
+    assert row["evidence"] == pytest.approx(0.0)
+
+
+def test_the_window_decides_what_the_model_sees(
+    model: Path, archive: Archive, tmp_path: Path
+) -> None:
+    (path, *_) = [name for name in archive.slices if name.endswith(".dcm")]
+    rows = [
+        scored(model, tmp_path / str(width), [path], Window(40, width))[1][0]
+        for width in (400, 4000)
+    ]
+    assert rows[0]["probability_tumor"] != rows[1]["probability_tumor"]
+
+
+def test_slices_of_a_volume_are_numbered(model: Path, tmp_path: Path) -> None:
+    voxels = np.zeros((40, 36, 3), np.int16)
+    path = tmp_path / "volume.nii.gz"
+    nib.save(nib.Nifti1Image(voxels, np.diag([-1.0, -1.0, 5.0, 1.0])), path)
+    counts, rows, _ = scored(model, tmp_path / "out", [str(path)])
+    assert counts == {"slices": 3}
+    assert [row["frame"] for row in rows] == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("s3")
+def test_what_would_spoil_all_files_ends_the_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", refuse)
+    with pytest.raises(KidneyError, match="refused: HTTP 403"):
+        scorer(model, tmp_path)({"chunk": json.dumps(["1", ["s3://hospital/in/1.png"]])})
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_objects_are_read_and_parts_written_in_s3(model: Path, s3: Any, archive: Archive) -> None:
+    one = next(iter(archive.slices))
+    s3.put_object(Bucket="hospital", Key="in/1.png", Body=Path(one).read_bytes())
+    names = ["s3://hospital/in/1.png", "s3://hospital/in/gone.png"]
+    said = scorer(model, "s3://hospital/out")({"chunk": json.dumps(["1", names])})
+    assert json.loads(said["counts"]) == {"slices": 1, "unreadable": 1}
+    found = s3.get_object(Bucket="hospital", Key="out/slices/1.parquet")["Body"].read()
+    table = pq.read_table(io.BytesIO(found))
+    assert table["path"].to_pylist() == names[:1]
+    assert table.schema.metadata[b"kidney.model"].decode() == Predictor(model, 1).sha256
