@@ -19,7 +19,7 @@ from benchmarks.timing import Row
 from kidney.cores import cores
 from kidney.data.phantom.files import write_class_folders
 from kidney.imaging.pictures import decode_picture
-from kidney.predictor import INPUT
+from kidney.predictor import INPUT, session_options
 
 PROJECT = "kidney-tumor-identification"
 ROUNDS = 5
@@ -61,11 +61,9 @@ def http_rows(artifact: Path, checkpoint: Path | None) -> Iterator[Row]:
 def _raw(artifact: Path, slice_: np.ndarray) -> dict[str, Callable[[], object]]:
     """Return runs of the graph alone, one slice each: with the server's options and by default."""
     found: dict[str, Callable[[], object]] = {}
-    for name in ("as served", "by default"):
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = cores()
-        if name == "as served":
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    by_default = onnxruntime.SessionOptions()
+    by_default.intra_op_num_threads = cores()
+    for name, options in {"as served": session_options(cores()), "by default": by_default}.items():
         session = onnxruntime.InferenceSession(
             artifact, options, providers=["CPUExecutionProvider"]
         )
