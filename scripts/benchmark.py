@@ -6,6 +6,7 @@ python scripts/benchmark.py [data] [training] [export] [runtime] [http] [scoring
 """
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def main() -> None:
             print(f"{part}: {row.part} / {row.against}: {row.ratio:.2f}", flush=True)
             rows.append((part, row))
     if arguments.out:
-        write_text(arguments.out, page(rows, commit))
+        write_text(arguments.out, page(rows, commit, sys.argv[1:]))
 
 
 if __name__ == "__main__":

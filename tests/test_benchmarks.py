@@ -21,7 +21,7 @@ def test_the_page_tells_each_ratio_and_of_what_it_is(monkeypatch):
     page = importlib.import_module("benchmarks.page").page
     row = importlib.import_module("benchmarks.timing").Row
     rows = [("data", row("ingest, slices/s", "Pillow", 0.951)), ("http", row("p50", "raw", 1.2))]
-    text = page(rows, "0123abc")
+    text = page(rows, "0123abc", ["--weights", "a folder"])
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert table == [
         "| station | ours | against | ratio |",
@@ -30,4 +30,5 @@ def test_the_page_tells_each_ratio_and_of_what_it_is(monkeypatch):
         "| http | p50 | raw | 1.20 |",
     ]
     assert "0123abc" in text
+    assert "`--weights 'a folder'`" in text
     assert f"onnxruntime {version('onnxruntime')}" in text

@@ -1,6 +1,7 @@
 """docs/benchmarks.md: what was measured, on which machine and with which versions."""
 
 import platform
+import shlex
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -28,17 +29,20 @@ def table(rows: Iterable[tuple[str, Row]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def page(rows: Iterable[tuple[str, Row]], commit: str) -> str:
+def page(rows: Iterable[tuple[str, Row]], commit: str, arguments: Iterable[str]) -> str:
     """Return the page.
 
     Args:
         rows: with the name of the station each was measured at.
         commit: of the code that was measured.
+        arguments: of the command.
     """
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    given = shlex.join(arguments)
+    told = f"here with the arguments `{given}`" if given else "without arguments"
     return f"""# Benchmarks
 
-Written by `make bench`. A ratio above 1 means that ours is the faster one, or the smaller one
+Written by `make bench`, {told}. A ratio above 1 means that ours is the faster one, or the smaller one
 where it is about memory or size. Both sides of a ratio are measured in one run, in turns: times
 of this machine say little about yours, and other work on it moves them.
 
