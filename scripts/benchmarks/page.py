@@ -42,9 +42,10 @@ def page(rows: Iterable[tuple[str, Row]], commit: str, arguments: Iterable[str])
     told = f"here with the arguments `{given}`" if given else "without arguments"
     return f"""# Benchmarks
 
-Written by `make bench`, {told}. A ratio above 1 means that ours is the faster one, or the smaller one
-where it is about memory or size. Both sides of a ratio are measured in one run, in turns: times
-of this machine say little about yours, and other work on it moves them.
+Written by `make bench`, {told}.
+A ratio above 1 means that ours is the faster one, or the smaller one where it is about memory or
+size. Both sides of a ratio are measured in one run, in turns: times of this machine say little
+about yours, and other work on it moves them.
 
 {table(rows)}
 Code {commit}; {processor()}, {cores()} cores, {memory_gb():.0f} GB; {platform.system()},
