@@ -1,6 +1,7 @@
 """No link is dead: the site is built strictly, and links of pages at the root lead somewhere."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 from pymdownx.slugs import slugify
 
-from tests.documentation.pages import ROOT
+from tests.documentation.pages import ROOT, pages
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.M | re.S)
@@ -97,3 +98,11 @@ def test_the_picture_is_small_and_reads_on_any_ground():
     assert 'class="ground"' in text
     assert "<title" in text
     assert not re.search(r"href=|url\((?!#)", text)
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_a_table_stands_apart_and_so_is_one(page: Path):
+    """Behind a block of code it would be shown as text, in the site though not on GitHub."""
+    lines = page.read_text("utf-8").splitlines()
+    for before, line in pairwise(lines):
+        assert not (line.startswith("|") and before.startswith("```")), line
