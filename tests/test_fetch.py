@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from kidney import download as download_module
 from kidney.errors import ArtifactError, ConfigError, DataError, KidneyError
@@ -18,6 +16,7 @@ from kidney.fetch import expected_sha256, fetch_model
 from kidney.files import sha256 as sha256_of
 from kidney.s3 import presigned
 from tests.keys import make_key, sign
+from tests.s3_server import s3_server
 from tests.tiny_model import CARD, write_tiny_model
 from tests.web import serving
 
@@ -249,22 +248,8 @@ def test_a_name_that_cannot_be_written_is_told(model: Path, out: Path):
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """A client of a server that speaks S3, which every other client of this module finds, too."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_REGION", "eu-central-1")
-        patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        patch.setenv("no_proxy", "127.0.0.1,localhost")
-        client = boto3.client("s3")
-        place = {"LocationConstraint": "eu-central-1"}
-        client.create_bucket(Bucket="models", CreateBucketConfiguration=place)
+    with s3_server("models") as client:
         yield client
-    server.stop()
 
 
 def test_a_model_comes_from_s3_with_its_signature_and_hash(

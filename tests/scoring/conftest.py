@@ -4,15 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from kidney.data.phantom.files import write_dicom_series
 from kidney.data.phantom.scan import generate_scan
 from tests.imaging.dicom_files import changed
 from tests.pictures import encode, gradient
+from tests.s3_server import s3_server
 from tests.tiny_model import write_tiny_model
 
 SALT = "a salt for the tests"
@@ -81,21 +80,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory, dicom: bytes) -> Archive:
     return fill(tmp_path_factory.mktemp("archive"), 60, dicom)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def s3() -> Iterator[Any]:
-    """A client of a server that speaks S3, which every other client finds, too."""
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "testing")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        patch.setenv("AWS_REGION", "eu-central-1")
-        patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        patch.setenv("no_proxy", "127.0.0.1,localhost")
-        client = boto3.client("s3")
-        place = {"LocationConstraint": "eu-central-1"}
-        client.create_bucket(Bucket="hospital", CreateBucketConfiguration=place)
+    with s3_server("hospital") as client:
         yield client
-    server.stop()
