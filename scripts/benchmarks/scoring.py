@@ -24,7 +24,7 @@ from kidney.models.classifier import KidneyClassifier
 from kidney.predictor import Predictor
 
 SCORE = [sys.executable, str(Path(__file__).parents[1] / "score.py")]
-TIMED = 1_500  # slices
+TIMED = 6_000  # slices
 FEW, MANY = 5_000, 100_000
 _DIFFERENT = 32  # files; all others are links to them
 _IN_A_FOLDER = 500
