@@ -127,6 +127,8 @@ def test_the_model_is_swapped_under_load_and_no_request_fails(tmp_path: Path, wo
                 seen[status, run] += 1
 
         threads = together(4, ask)
+        # One that is still starting would not keep an old model: it has none.
+        wait_until(lambda: metric(server, "kidney_workers_ready") == workers)
         wait_until(lambda: seen)
         replace(path, b"no model")
         wait_until(lambda: swaps(server, "failed") == workers)
@@ -147,9 +149,13 @@ def test_the_model_is_swapped_under_load_and_no_request_fails(tmp_path: Path, wo
 
 def swaps(server: Server, result: str) -> float:
     """Return how often a worker took another model, "done", or kept its own, "failed"."""
-    line = f'kidney_model_swaps_total{{result="{result}"}} '
-    found = [row for row in server.get("/metrics").decode().splitlines() if row.startswith(line)]
-    return sum(float(row.removeprefix(line)) for row in found)
+    return metric(server, f'kidney_model_swaps_total{{result="{result}"}}')
+
+
+def metric(server: Server, name: str) -> float:
+    """Return the value of a metric; 0: there is none yet."""
+    found = [row.split() for row in server.get("/metrics").decode().splitlines()]
+    return sum(float(row[1]) for row in found if row[0] == name)
 
 
 def replace(path: Path, data: bytes) -> None:
