@@ -5,12 +5,11 @@ import shlex
 import sys
 from pathlib import Path
 
-PAGE = (Path(__file__).parents[1] / "docs/scaling.md").read_text("utf-8")
-COMMANDS = [
-    line
-    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)
-    for line in block.splitlines()
-]
+from tests.shell_blocks import shell_lines
+
+_PATH = Path(__file__).parents[1] / "docs/scaling.md"
+PAGE = _PATH.read_text("utf-8")
+COMMANDS = shell_lines(_PATH)
 (PYTHON,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
 
 

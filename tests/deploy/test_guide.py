@@ -20,15 +20,12 @@ from tests.deploy.conftest import NAME, Courier, Outside, push
 from tests.deploy.machine import ENTRY, Machine
 from tests.deploy.modules import ROOT, health, script, stacks
 from tests.deploy.words import aws as aws_command
+from tests.shell_blocks import shell_lines
 from tests.tiny_model import write_tiny_model
 
-PAGE = (ROOT / "docs" / "deployment.md").read_text("utf-8")
-COMMANDS = [
-    line
-    for block in re.findall(r"^```sh\n(.*?)^```", PAGE, re.M | re.S)
-    for line in block.replace("\\\n", " ").splitlines()
-    if line.strip() and not line.startswith("#")
-]
+_PATH = ROOT / "docs" / "deployment.md"
+PAGE = _PATH.read_text("utf-8")
+COMMANDS = shell_lines(_PATH)
 HEAD = "1" * 40  # what git says
 READER = {  # what a reader puts in the place of the page's words
     "SUBJECT": "repo:hospital@1/kidney@2",

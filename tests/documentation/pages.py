@@ -5,6 +5,8 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.shell_blocks import shell_lines
+
 ROOT = Path(__file__).parents[2]
 # These have tests of their own.
 ELSEWHERE = ("container.md", "deployment.md", "scaling.md")
@@ -14,7 +16,6 @@ ORDER = (
     "docs/api.md", "docs/operations.md",
 )  # fmt: skip
 
-_BLOCK = re.compile(r"^( *)```sh\n(.*?)^ *```$", re.M | re.S)
 _SET = re.compile(r"([A-Z_]+)=(.*)", re.S)
 
 
@@ -52,12 +53,7 @@ def name_of(page: Path) -> str:
 
 def commands(page: Path) -> list[Command]:
     """Return the commands in the sh blocks of a page, from top to bottom."""
-    found = []
-    for _, block in _BLOCK.findall(page.read_text("utf-8")):
-        for line in block.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
-                found.append(_command(name_of(page), words))
-    return found
+    return [_command(name_of(page), shlex.split(line, comments=True)) for line in shell_lines(page)]
 
 
 def _command(page: str, words: list[str]) -> Command:
