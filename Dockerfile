@@ -21,7 +21,7 @@ COPY kidney kidney
 RUN python3 -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels . \
     && python3 -m pip install --no-cache-dir --no-compile --no-deps --target /app /wheels/*.whl
 # The bytecode of what a start imports: 11 MB for a second less of each. That of all would be 42.
-RUN PYTHONPATH=/app /opt/venv/bin/python3 -c 'import kidney.fetch, kidney.serving.app, kidney.serving.run'
+RUN PYTHONPATH=/app /opt/venv/bin/python3 -c 'import kidney.remote.fetch_model, kidney.serving.app, kidney.serving.process.run'
 
 FROM ${PYTHON_IMAGE} AS server
 # What installs packages has no work here, and would be most of what a scanner finds. The folder is
@@ -41,7 +41,7 @@ WORKDIR /app
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["python3", "-m", "kidney.serving.probe"]
+    CMD ["python3", "-m", "kidney.serving.monitoring.probe"]
 CMD ["python3", "-m", "kidney.serving"]
 ARG SOURCE=unknown
 ARG REVISION=unknown
@@ -58,4 +58,4 @@ FROM server AS with-model
 COPY --chmod=0444 artifacts/kidney.onnx /srv/kidney.onnx
 ENV KIDNEY_MODEL=/srv/kidney.onnx
 # A damaged or foreign file fails the build; what it is stands in its log.
-RUN ["python3", "-m", "kidney.card", "/srv/kidney.onnx"]
+RUN ["python3", "-m", "kidney.artifact.card", "/srv/kidney.onnx"]

@@ -46,7 +46,7 @@ notebooks: setup ## Run the notebooks on what lies in the workspace
 	$(BIN)/pytest --nbmake notebooks
 
 fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document allows
-	$(BIN)/python -m tests.serving.fuzz
+	$(BIN)/python -m tests.helpers.fuzz
 	KIDNEY_EXAMPLES=1000 $(BIN)/pytest tests/serving/test_contract.py
 
 load: setup ## Overload a real server, end, swap and kill it; takes minutes, needs make demo

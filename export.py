@@ -4,7 +4,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kidney.training.entry import entry_point
+from kidney.pipeline.entry import entry_point
 
 
 @entry_point
@@ -13,8 +13,8 @@ def main(cfg: DictConfig) -> None:
     from kidney.export.build import build_artifact
     from kidney.export.convert import convert_artifact
     from kidney.export.summary import summary, verified
-    from kidney.training.parts import material_of
-    from kidney.training.select import choose_checkpoint
+    from kidney.pipeline.export_parts import material_of
+    from kidney.pipeline.select_checkpoint import choose_checkpoint
 
     chosen = choose_checkpoint(cfg)
     print(f"Exporting {chosen.checkpoint} because {chosen.reason}", flush=True)

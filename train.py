@@ -2,18 +2,18 @@
 
 from omegaconf import DictConfig
 
-from kidney.training.entry import entry_point, is_sweep
-from kidney.training.stages import prepare
+from kidney.pipeline.data_stages import prepare
+from kidney.pipeline.entry import entry_point, is_sweep
 
 
 @entry_point
 def main(cfg: DictConfig) -> float:
     """Train what the configuration describes and return the validation macro AUROC."""
     slices, split = prepare(cfg)  # before torch is loaded: missing data are told at once
+    from kidney.pipeline.entry import print_figures
     from kidney.training.crossval import cross_validate
-    from kidney.training.entry import print_figures
-    from kidney.training.members import train
-    from kidney.training.run import refuse_distributed_sweep
+    from kidney.training.ensemble import train
+    from kidney.training.fit import refuse_distributed_sweep
 
     if is_sweep():
         refuse_distributed_sweep(cfg.trainer.strategy)

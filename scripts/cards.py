@@ -15,7 +15,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="default: data/NAME of its workspace")
     parser.add_argument("--out", type=Path, default=Path(), help="folder; default: this one")
     arguments = parser.parse_args()
-    from kidney.training.cards import write_cards
+    from kidney.pipeline.cards import write_cards
 
     try:
         write_cards(arguments.artifact, arguments.evaluation, arguments.data, arguments.out)

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from kidney.training.entry import entry_point, print_figures
+from kidney.pipeline.entry import entry_point, print_figures
 
 
 @entry_point
@@ -21,7 +21,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def _test_part(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
-    from kidney.training.evaluate import evaluate_stage
+    from kidney.pipeline.evaluate_checkpoint import evaluate_stage
 
     return evaluate_stage(cfg)
 
@@ -29,8 +29,8 @@ def _test_part(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
 def _external(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     import numpy as np
 
-    from kidney.predictor import Predictor
-    from kidney.training.external import evaluate_external
+    from kidney.artifact.predictor import Predictor
+    from kidney.pipeline.evaluate_external import evaluate_external
 
     predictor = Predictor(Path(cfg.artifact))
 

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from kidney.errors import KidneyError
-from kidney.fetch import fetch_model, show_progress
-from kidney.urls import is_url
-from kidney.versions import FILES, read_reference
+from kidney.remote.fetch_model import fetch_model, show_progress
+from kidney.remote.http import is_url
+from kidney.remote.mlflow_rest import FILES, read_reference
 
 
 def main() -> None:

@@ -7,14 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kidney.training.entry import entry_point
-from kidney.training.stages import prepare
+from kidney.pipeline.data_stages import prepare
+from kidney.pipeline.entry import entry_point
 
 
 @entry_point
 def main(cfg: DictConfig) -> None:
     """Cross-validate on both splits and print the table."""
-    from kidney.evaluation.headline import headline_table
+    from kidney.evaluation.report.headline import headline_table
 
     leaky = _pooled(cfg, {"split": {"name": "leaky"}})
     by_scan = _pooled(cfg, {"beside": {"random": str(leaky.folder / "metrics.json")}})

@@ -3,8 +3,8 @@
 from omegaconf import DictConfig
 
 from kidney.data.manifest import read_rejected
-from kidney.training.entry import entry_point
-from kidney.training.stages import data_folder, ingest_stage
+from kidney.pipeline.data_stages import data_folder, ingest_stage
+from kidney.pipeline.entry import entry_point
 
 
 @entry_point

@@ -11,21 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig
 
-from kidney.training.entry import entry_point, print_localisation
+from kidney.pipeline.entry import entry_point, print_localisation
 
 
 @entry_point
 def main(cfg: DictConfig) -> None:
     """Measure on slices with masks, write the page and print the figures."""
-    from kidney.training.localise import localise_checkpoint
+    from kidney.pipeline.localise import localise_checkpoint
 
     result, folder = _artifact(cfg) if cfg.artifact else localise_checkpoint(cfg)
     print_localisation(result, folder / "localisation.html")
 
 
 def _artifact(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
-    from kidney.predictor import Predictor
-    from kidney.training.localise import localise_artifact
+    from kidney.artifact.predictor import Predictor
+    from kidney.pipeline.localise import localise_artifact
 
     predictor = Predictor(Path(cfg.artifact))
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from kidney.training.entry import entry_point
+from kidney.pipeline.entry import entry_point
 
 
 @entry_point
 def main(cfg: DictConfig) -> None:
     """Judge the artifact against the champion, or go back to the champion before."""
-    from kidney.predictor import check_artifact
-    from kidney.training.promote import go_back, promote
+    from kidney.artifact.predictor import check_artifact
+    from kidney.pipeline.promote import go_back, promote
 
     if cfg.registry.roll_back:
         print(go_back(cfg))

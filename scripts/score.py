@@ -16,7 +16,7 @@ def main() -> None:
     parser.add_argument("--address", help="HOST:PORT or auto: a Ray cluster; default: this machine")
     arguments = vars(parser.parse_args())
     from kidney.scoring.progress import Progress
-    from kidney.scoring.run import score
+    from kidney.scoring.score import score
 
     progress = Progress()
     try:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from kidney.artifact.overlay import png_bytes
 from kidney.data.phantom.files import write_dicom_series
 from kidney.data.phantom.scan import generate_scan
 from kidney.imaging.windows import to_grey
-from kidney.overlay import png_bytes
 
 SIZES = {"phone": (360, 740), "tablet": (820, 1180), "desktop": (1440, 900)}
 PAPER = {"width": 688, "height": 1016}  # A4 within its margins, in pixels of CSS

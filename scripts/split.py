@@ -4,8 +4,8 @@ from omegaconf import DictConfig
 
 from kidney.data.manifest import read_manifest
 from kidney.data.split import PARTS, parts_of, read_split
-from kidney.training.entry import entry_point
-from kidney.training.stages import data_folder, split_stage
+from kidney.pipeline.data_stages import data_folder, split_stage
+from kidney.pipeline.entry import entry_point
 
 
 @entry_point

@@ -3,8 +3,8 @@
 from omegaconf import DictConfig
 
 from kidney.errors import DataError
-from kidney.training.entry import entry_point
-from kidney.training.stages import data_folder, validate_stage
+from kidney.pipeline.data_stages import data_folder, validate_stage
+from kidney.pipeline.entry import entry_point
 
 
 @entry_point

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.pictures import encode, gradient
-from tests.slow_model import write_slow_model
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.slow_model import write_slow_model
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CODE = """

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import boto3
 
-from kidney.artifact import read_artifact
+from kidney.artifact.reader import read_artifact
 from kidney.files import sha256
 from rollout.stack import DeployError, Stack, told
 

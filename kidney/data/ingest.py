@@ -15,9 +15,9 @@ from tqdm import tqdm
 
 from kidney.data.cache import Decoded, open_thumbnails, write_cache
 from kidney.data.corrections import Corrections, corrected, misfits, read_corrections
-from kidney.data.describe import describe
 from kidney.data.manifest import REJECTED_COLUMNS, write_manifest
 from kidney.data.readers.interface import RawSlice, Reader, Refused, Task
+from kidney.data.scans.describe import describe
 from kidney.errors import DataError
 from kidney.files import whole_folder
 from kidney.imaging.appearance import thumbnail

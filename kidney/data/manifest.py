@@ -46,7 +46,7 @@ def write_manifest(
 ) -> None:
     """Write rejected.csv, boundaries.csv and manifest.csv below `folder`, each whole or not at all.
 
-    boundaries.csv lists the doubtful decisions of scan inference; see kidney.data.boundaries.
+    boundaries.csv lists the doubtful decisions of scan inference; see kidney.data.scans.boundaries.
     """
     write_text(folder / "boundaries.csv", boundaries.round(4).to_csv(index=False))
     write_text(folder / "rejected.csv", rejected[REJECTED_COLUMNS].to_csv(index=False))

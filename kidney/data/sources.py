@@ -12,11 +12,11 @@ from urllib.parse import unquote, urlsplit
 from tqdm import tqdm
 
 from kidney.data.archive import ARCHIVE_SUFFIXES, MAX_BYTES, holds_archive, is_archive, unpack
-from kidney.download import download
 from kidney.errors import DataError
 from kidney.files import sha256 as sha256_of
-from kidney.network import knock
-from kidney.urls import check_url, is_url, without_secrets
+from kidney.remote.download import download
+from kidney.remote.http import check_url, is_url, without_secrets
+from kidney.remote.reachable import knock
 
 KAGGLE = "kaggle:"
 GIVE_ONE = "Give its folder, archive or address: data.source=PATH."

@@ -9,18 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kidney.decision import findings
-from kidney.evaluation.abstention import area_under_risk_coverage, risk_coverage
-from kidney.evaluation.bootstrap import Interval, intervals_over_scans
-from kidney.evaluation.calibration import (
+from kidney.artifact.decision import findings
+from kidney.evaluation.metrics.abstention import area_under_risk_coverage, risk_coverage
+from kidney.evaluation.metrics.bootstrap import Interval, intervals_over_scans
+from kidney.evaluation.metrics.calibration import (
     error_by_chance,
     expected_calibration_error,
     reliability,
 )
-from kidney.evaluation.conformal import set_coverage, set_size
-from kidney.evaluation.curves import curves, thinned
-from kidney.evaluation.metrics import confusion, figures
-from kidney.evaluation.scan_level import ScanAnswers, scan_answers
+from kidney.evaluation.metrics.classification import confusion, figures
+from kidney.evaluation.metrics.conformal import set_coverage, set_size
+from kidney.evaluation.metrics.curves import curves, thinned
+from kidney.evaluation.metrics.scan_level import ScanAnswers, scan_answers
 
 _RISK_COVERAGE_POINTS = 100
 _OF_SCANS = ("accuracy", "balanced_accuracy", "macro_auroc", "recall_", "auroc_")

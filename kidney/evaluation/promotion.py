@@ -15,11 +15,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kidney.evaluation.bootstrap import REPEATS, Interval, intervals_over_scans
-from kidney.evaluation.calibration import expected_calibration_error
-from kidney.evaluation.evidence import SLICE, Evidence, labels_of, not_the_same, ordered, unfit
-from kidney.evaluation.metrics import figures
-from kidney.evaluation.paired import paired_differences
+from kidney.evaluation.evaluation_record import (
+    SLICE,
+    Evidence,
+    labels_of,
+    not_the_same,
+    ordered,
+    unfit,
+)
+from kidney.evaluation.metrics.bootstrap import REPEATS, Interval, intervals_over_scans
+from kidney.evaluation.metrics.calibration import expected_calibration_error
+from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.metrics.paired import paired_differences
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kidney.evaluation.metrics import figures
-from kidney.predictor import Answer
+from kidney.artifact.predictor import Answer
+from kidney.evaluation.metrics.classification import figures
 
 MAX_AUROC_LOST = 0.002  # macro, on slices of scans that training has not seen
 LEAST_PEAKS_KEPT = 0.95  # share of slices

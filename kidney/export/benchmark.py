@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
 
-from kidney.predictor import Predictor
+from kidney.artifact.predictor import Predictor
 
 _SIDE = 512  # pixels: what CT has
 _THREADS = 2

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from kidney.card import PRECISIONS, ModelCard
+from kidney.artifact.card import PRECISIONS, ModelCard
 from kidney.export.benchmark import benchmark
-from kidney.export.card import card_of
 from kidney.export.convert import converted_path
+from kidney.export.fill_card import card_of
 from kidney.export.onnx import to_onnx, write_onnx
 from kidney.export.verify import Slices, verify
 from kidney.files import whole_file

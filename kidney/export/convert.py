@@ -16,17 +16,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from kidney.artifact import read_artifact
-from kidney.card import ModelCard
+from kidney.artifact.card import ModelCard
+from kidney.artifact.predictor import Answer, Predictor
+from kidney.artifact.reader import read_artifact
 from kidney.export.agreement import Agreement, agreement
 from kidney.export.benchmark import benchmark
-from kidney.export.card import now
+from kidney.export.fill_card import now
 from kidney.export.onnx import BACKBONE, write_onnx
 from kidney.export.quantize import quantize, recipes
 from kidney.export.summary import summary
 from kidney.export.verify import Slices
 from kidney.files import sha256, whole_file
-from kidney.predictor import Answer, Predictor
 
 # Answers to the slices of the test part -> what METRICS names of their evaluation.
 FiguresOf = Callable[[Sequence[Answer]], dict[str, Any]]

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from kidney.card import ModelCard, to_metadata
+from kidney.artifact.card import ModelCard, to_metadata
+from kidney.artifact.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
+from kidney.artifact.seal import seal
 from kidney.models.classifier import KidneyClassifier
-from kidney.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
-from kidney.seal import seal
 
 OPSET = 18  # the first with antialiased Resize; onnxruntime 1.20 reads it
 BACKBONE = "backbone/"  # begins the names of the nodes that another precision may replace

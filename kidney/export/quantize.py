@@ -24,8 +24,8 @@ from onnxruntime.quantization.shape_inference import (  # type: ignore[import-un
     quant_pre_process,
 )
 
+from kidney.artifact.predictor import INPUT
 from kidney.export.onnx import BACKBONE
-from kidney.predictor import INPUT
 
 _CONVOLUTIONAL = ("Conv", "Add", "Clip", "Relu", "MaxPool", "AveragePool", "Concat")
 _LINEAR = ("MatMul", "Gemm")

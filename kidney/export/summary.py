@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kidney.card import ModelCard
+from kidney.artifact.card import ModelCard
 
 
 def summary(path: Path, card: ModelCard) -> str:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kidney.contract import INPUT_CONTRACT
+from kidney.artifact.contract import INPUT_CONTRACT
+from kidney.artifact.predictor import Answer, Predictor
 from kidney.errors import ArtifactError
-from kidney.evaluation.metrics import figures
+from kidney.evaluation.metrics.classification import figures
 from kidney.models.classifier import Answer as TorchAnswer
 from kidney.models.classifier import KidneyClassifier
-from kidney.predictor import Answer, Predictor
 
 # float32 rounding alone: against float64 both runtimes are off by up to 4e-5 on logits of size 10
 # (EfficientNet-Lite0), which moved a probability by 1.6e-5. A wrong graph is off by 1e-3 and more.

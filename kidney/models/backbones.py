@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kidney.errors import ConfigError, WeightsError
 from kidney.files import sha256
-from kidney.network import knock
+from kidney.remote.reachable import knock
 
 _THREE_WAYS = (
     "Give a safetensors file with timm's keys (model.weights=PATH), train from random weights on "

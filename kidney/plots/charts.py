@@ -181,8 +181,8 @@ def reliability(bins: Sequence[Mapping[str, float]]) -> Figure:
     """Draw the share that is right over the probability told; a dot's area is its share of slices.
 
     Args:
-        bins: low, high, confidence, accuracy and share, as `kidney.evaluation.calibration` gives
-            them.
+        bins: low, high, confidence, accuracy and share, as
+            `kidney.evaluation.metrics.calibration` gives them.
     """
     figure, drawn = axes(3.8, 3.6)
     drawn.plot([0, 1], [0, 1], "--", color=SOFT, lw=1)

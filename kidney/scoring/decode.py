@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, NoSliceError
+from kidney.imaging.deidentify import pseudonym
 from kidney.imaging.dicom import DicomHeader, read_dicom
 from kidney.imaging.dicom_file import is_dicom
+from kidney.imaging.dicom_order import group_series
 from kidney.imaging.pictures import decode_picture, is_picture
-from kidney.imaging.series import group_series
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import Window, to_grey
-from kidney.pseudonym import pseudonym
 
 _START = 132  # bytes that tell what a file is
 _NAME = "the file"  # in messages: its path stands beside them

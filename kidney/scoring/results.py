@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kidney.card import ModelCard
+from kidney.artifact.card import ModelCard
 from kidney.errors import ConfigError
-from kidney.scoring.place import Place
 from kidney.scoring.rows import ERRORS, kinds_of, rows_of, slices_schema, to_parquet
+from kidney.scoring.storage import Place
 
 SLICES, BAD = "slices", "errors"  # folders of parts
 BELONGS = "scoring.json"  # what the folder belongs to

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from kidney.card import ModelCard
-from kidney.decision import decide
+from kidney.artifact.card import ModelCard
+from kidney.artifact.decision import decide
+from kidney.artifact.predictor import Answer
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyError, NoSliceError
-from kidney.predictor import Answer
 from kidney.scoring.decode import Decoded
 
 PROBABILITY = "probability_"  # and the name of the class

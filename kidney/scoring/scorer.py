@@ -11,15 +11,15 @@ from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 
+from kidney.artifact.predictor import Predictor
 from kidney.errors import ImageError, KidneyError
 from kidney.imaging.windows import window_named
-from kidney.predictor import Predictor
-from kidney.s3 import Store, is_s3
+from kidney.remote.http import RefusedError
+from kidney.remote.object_store import Store, is_s3
 from kidney.scoring.decode import decode
-from kidney.scoring.place import Place
 from kidney.scoring.results import SLICES, Results
 from kidney.scoring.rows import error_row, slice_row
-from kidney.urls import RefusedError
+from kidney.scoring.storage import Place
 
 _AHEAD = 8  # files that are read while others are scored: S3 answers late
 _MOST_BYTES = 1 << 30  # of a file; what decodes to more slices than are read has less

@@ -10,7 +10,7 @@ import signal
 import sys
 
 from kidney.errors import KidneyError
-from kidney.serving.run import serve, with_options
+from kidney.serving.process.run import serve, with_options
 from kidney.serving.settings import from_environment
 
 

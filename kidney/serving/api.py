@@ -3,12 +3,12 @@
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
-from kidney.serving.answers import answer
-from kidney.serving.documents import PREFIX, answers, as_json, needs_key
-from kidney.serving.engine import Engine
+from kidney.serving.inference.answers import answer
+from kidney.serving.inference.engine import Engine
+from kidney.serving.inference.uploads import read_uploads, uploaded_files
+from kidney.serving.openapi import PREFIX, answers, as_json, needs_key
 from kidney.serving.schemas import Card, Predictions, PredictionsQuery, Uploads
 from kidney.serving.settings import Settings
-from kidney.serving.uploads import read_uploads, uploaded_files
 
 _TAG = Tag(name="Predictions", description="Slices in, probabilities and decisions out.")
 _HOW = (

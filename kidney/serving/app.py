@@ -3,24 +3,14 @@
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from kidney.serving import (
-    access,
-    admission,
-    api,
-    documents,
-    health,
-    logs,
-    metrics,
-    pages,
-    problems,
-    rates,
-    security,
-    session,
-)
-from kidney.serving.engine import Engine
-from kidney.serving.inputs import Inputs
-from kidney.serving.keys import load_keys
+from kidney.serving import api, openapi, problems
+from kidney.serving.guards import access, admission, rates, security, session
+from kidney.serving.guards.keys import load_keys
+from kidney.serving.inference.engine import Engine
+from kidney.serving.monitoring import health, logs, metrics
+from kidney.serving.monitoring.inputs import Inputs
 from kidney.serving.settings import Settings, from_environment
+from kidney.serving.web import pages
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -38,7 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     engine = Engine(settings, metrics.count_readings(registry, Inputs(registry).observe))
     keys = load_keys(settings)
 
-    app = documents.application(__name__, settings)
+    app = openapi.application(__name__, settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
     logs.register(app)
     metrics.register(app, registry, engine)
@@ -51,6 +41,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.extensions["kidney.engine"] = engine
     app.register_api(api.blueprint(engine, settings))
     app.register_api(health.blueprint(engine))
-    app.register_blueprint(documents.blueprint())
+    app.register_blueprint(openapi.blueprint())
     app.register_blueprint(pages.blueprint(engine, settings))
     return app

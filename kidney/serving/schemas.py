@@ -6,7 +6,7 @@ from flask_openapi3 import FileStorage
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 from pydantic.json_schema import SkipJsonSchema
 
-from kidney.card import ModelCard
+from kidney.artifact.card import ModelCard
 
 FIELD = "file"
 NOTICE = "Research use only; not a diagnosis."

@@ -21,8 +21,9 @@ class Settings:
     Attributes:
         model: the kidney.onnx to serve.
         model_sha256: what `sha256sum` has to say of it; None: anything.
-        model_from: where it is fetched from before the server starts, as `kidney.fetch` takes it:
-            `kidney@champion`, s3:// or https://; empty: it is there.
+        model_from: where it is fetched from before the server starts, as
+            `kidney.remote.fetch_model` takes it: `kidney@champion`, s3:// or https://;
+            empty: it is there.
         watch_seconds: how often the model is looked for anew, to be swapped without a pause; 0:
             never.
         host: address to listen on.
@@ -39,7 +40,7 @@ class Settings:
         max_zip_ratio: how many times larger an archive may become.
         auth: whether requests need a key or a session.
         api_keys: NAME:SHA-256 of each key, separated by commas or spaces; see
-            `kidney.serving.keys`.
+            `kidney.serving.guards.keys`.
         api_keys_file: a file with more of them, one a line, such as a secret of Docker.
         rate_limit: of one key, or of one address where keys are off: a number/second, /minute,
             /hour or /day, so many at once or spread; off or empty: none.

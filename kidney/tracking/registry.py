@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from kidney.errors import ArtifactError
 from kidney.files import sha256
+from kidney.remote.mlflow_rest import FILES, Reference, Source, file_of
 from kidney.tracking.runs import Tracking, end_run, start_run
 from kidney.tracking.version_folder import (
     EVALUATION,
@@ -27,7 +28,6 @@ from kidney.tracking.version_folder import (
     quantised_beside,
     write_version,
 )
-from kidney.versions import FILES, Reference, Source, file_of
 
 CHAMPION = "champion"
 PREVIOUS = "previous"

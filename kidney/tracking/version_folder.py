@@ -12,10 +12,10 @@ import onnx
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
-from kidney.artifact import read_artifact
+from kidney.artifact.reader import read_artifact
 from kidney.errors import ArtifactError
 from kidney.files import sha256
-from kidney.versions import FILES
+from kidney.remote.mlflow_rest import FILES
 
 EVALUATION = "evaluation"
 

@@ -11,11 +11,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from kidney.data.cache import open_cache
 from kidney.evaluation.evaluate import evaluate
-from kidney.evaluation.examples import Explain, worst_examples
-from kidney.evaluation.metrics import figures
+from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.report.examples import Explain, worst_examples
 from kidney.files import write_text
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import KidneyClassifier
+from kidney.pipeline.data_stages import data_folder
+from kidney.pipeline.evaluate_checkpoint import beside, test_predictions
+from kidney.pipeline.examples import explain
+from kidney.pipeline.lineage import job_of, lineage_of, run_folder, runs_folder, tags_of
+from kidney.pipeline.result_files import FILES, read_predictions, write_result
+from kidney.pipeline.sweep import parent_of_sweep
 from kidney.tracking.runs import (
     CROSS_VALIDATION,
     SELECTION_METRIC,
@@ -25,15 +31,9 @@ from kidney.tracking.runs import (
     log_result,
 )
 from kidney.training.callbacks import BEST
-from kidney.training.evaluate import beside, test_predictions
-from kidney.training.examples import explain
-from kidney.training.lineage import job_of, lineage_of, run_folder, runs_folder, tags_of
-from kidney.training.members import train, validation_folds
-from kidney.training.remembered import opened, reopened
-from kidney.training.results import FILES, read_predictions, write_result
-from kidney.training.run import with_features
-from kidney.training.stages import data_folder
-from kidney.training.sweep import parent_of_sweep
+from kidney.training.ensemble import train, validation_folds
+from kidney.training.fit import with_features
+from kidney.training.resume import opened, reopened
 
 
 @dataclass(frozen=True)

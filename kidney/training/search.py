@@ -14,6 +14,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from kidney.errors import ConfigError
 from kidney.files import write_text
+from kidney.pipeline.lineage import runs_folder
+from kidney.pipeline.sweep import parent_of_sweep
 from kidney.tracking.runs import (
     SELECTION_METRIC,
     Tracking,
@@ -24,8 +26,6 @@ from kidney.tracking.runs import (
     start_run,
 )
 from kidney.training.crossval import cross_validate, job_of_folds
-from kidney.training.lineage import runs_folder
-from kidney.training.sweep import parent_of_sweep
 
 _RUN = "run"  # attribute of the study: its tracking run
 _NONE = object()

@@ -17,15 +17,15 @@ from PIL import Image
 
 from benchmarks.timing import Row, seconds
 from kidney.data.datamodule import KidneyDataModule
-from kidney.data.describe import describe
 from kidney.data.ingest import ingest
 from kidney.data.phantom.files import CLASS_FOLDERS, write_class_folders
 from kidney.data.readers.class_folders import read
+from kidney.data.scans.describe import describe
 from kidney.imaging.appearance import thumbnail
 from kidney.imaging.pictures import decode_picture
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.prepare import prepare
-from kidney.training.stages import split_stage, validate_stage
+from kidney.pipeline.data_stages import split_stage, validate_stage
 
 CONF = str(Path(__file__).parents[2] / "conf")
 KAGGLE_SLICES = 12_446

@@ -15,19 +15,19 @@ from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from benchmarks.timing import Row
-from kidney.card import ModelCard
-from kidney.contract import INPUT_CONTRACT, window_contract
+from kidney.artifact.card import ModelCard
+from kidney.artifact.contract import INPUT_CONTRACT, window_contract
+from kidney.artifact.decision import Rules, findings
+from kidney.artifact.predictor import Predictor
 from kidney.data.cache import open_cache
 from kidney.data.manifest import read_manifest
-from kidney.decision import Rules, findings
 from kidney.export.agreement import Agreement, agreement
 from kidney.export.benchmark import benchmark
 from kidney.export.onnx import to_onnx, write_onnx
 from kidney.export.quantize import Recipe, quantize, recipes
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.prepare import prepare
-from kidney.predictor import Predictor
-from kidney.training.stages import prepare as prepare_data
+from kidney.pipeline.data_stages import prepare as prepare_data
 
 CONF = str(Path(__file__).parents[2] / "conf")
 BACKBONES = ("lite0", "resnet50", "inception_v3", "vgg16", "vit")

@@ -16,10 +16,10 @@ from load.ask import form
 from load.served import Served, other_server, seen, served
 
 from benchmarks.timing import Row
-from kidney.cores import cores
+from kidney.artifact.cores import cores
+from kidney.artifact.predictor import INPUT, session_options
 from kidney.data.phantom.files import write_class_folders
 from kidney.imaging.pictures import decode_picture
-from kidney.predictor import INPUT, session_options
 
 PROJECT = "kidney-tumor-identification"
 ROUNDS = 5

@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.timing import Row
-from kidney.cores import cores
+from kidney.artifact.cores import cores
 
 LIBRARIES = (
     "torch",

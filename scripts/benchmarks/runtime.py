@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from benchmarks.timing import Row, seconds
+from kidney.artifact.predictor import Predictor
 from kidney.models.checkpoint import load_checkpoint
-from kidney.predictor import Predictor
 
 ROOT = Path("demo")
 

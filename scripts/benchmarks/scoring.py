@@ -14,14 +14,14 @@ import torch
 
 from benchmarks.export import composed, plain_card
 from benchmarks.timing import Row, seconds
-from kidney.cores import cores
+from kidney.artifact.cores import cores
+from kidney.artifact.predictor import Predictor
 from kidney.data.phantom.files import write_dicom_series
 from kidney.data.phantom.scan import generate_scan
 from kidney.export.onnx import to_onnx, write_onnx
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN
 from kidney.models.classifier import KidneyClassifier
-from kidney.predictor import Predictor
 
 SCORE = [sys.executable, str(Path(__file__).parents[1] / "score.py")]
 TIMED = 6_000  # slices

@@ -22,9 +22,9 @@ from torch.nn.functional import cross_entropy
 from benchmarks.timing import Row, seconds
 from kidney.models.augment import augment
 from kidney.models.task import KidneyTask
+from kidney.pipeline.data_stages import prepare
 from kidney.tracking.runs import Tracking, start_run
-from kidney.training.run import datamodule, fit
-from kidney.training.stages import prepare
+from kidney.training.fit import datamodule, fit
 
 CONF = str(Path(__file__).parents[2] / "conf")
 BACKBONE = "tf_efficientnet_lite0"

@@ -21,10 +21,10 @@ from pydicom.uid import generate_uid
 from werkzeug.serving import make_server
 
 from kidney.serving.app import create_app
-from kidney.serving.keys import entry
+from kidney.serving.guards.keys import entry
 from kidney.serving.settings import Settings
-from tests.imaging.dicom_files import changed, phantom_series
-from tests.tiny_model import CARD, write_tiny_model
+from tests.helpers.dicom_files import changed, phantom_series
+from tests.helpers.tiny_model import CARD, write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60

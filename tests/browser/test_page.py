@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from kidney.decision import ACCEPT_NOTHING
+from kidney.artifact.decision import ACCEPT_NOTHING
+from kidney.artifact.overlay import evidence_overlay
 from kidney.imaging.windows import WINDOWS, Window, to_grey
-from kidney.overlay import evidence_overlay
 from kidney.serving.app import create_app
 from kidney.serving.schemas import Predictions
 from kidney.serving.settings import Settings
-from kidney.serving.words import slice_words, study_words
+from kidney.serving.web.words import slice_words, study_words
 from tests.browser.conftest import FOREIGN_FROM, KEY, LEVELS, SUSPICIOUS, at_slice, pixels, read
-from tests.pictures import encode, gradient
-from tests.tiny_model import CARD, write_tiny_model
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.tiny_model import CARD, write_tiny_model
 
 GREY = gradient(48, 64)
 JPEG = {"name": "secret.jpg", "mimeType": "image/jpeg", "buffer": encode(GREY, "JPEG", quality=95)}

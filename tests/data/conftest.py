@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data.slices import take, write_tree
+from tests.helpers.data_slices import take, write_tree
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from kidney.data.manifest import read_manifest
 from kidney.errors import DataError
 from kidney.imaging.appearance import thumbnail
 from kidney.imaging.pictures import decode_picture
-from tests.data.slices import content, scan, take
+from tests.helpers.data_slices import content, scan, take
 
 
 def decoded(seed: int) -> Decoded:

@@ -7,7 +7,7 @@ import pytest
 from kidney.data.corrections import corrected, misfits, read_corrections
 from kidney.data.manifest import read_manifest, read_rejected
 from kidney.errors import DataError
-from tests.data.slices import take
+from tests.helpers.data_slices import take
 
 
 def write(folder: Path, text: str) -> Path:

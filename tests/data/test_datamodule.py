@@ -16,7 +16,7 @@ from kidney.data.manifest import read_manifest
 from kidney.data.split import PARTS, split_path, write_split
 from kidney.errors import ConfigError, DataError
 from kidney.imaging.pictures import decode_picture
-from tests.data.slices import CLASSES, take, write_tree
+from tests.helpers.data_slices import CLASSES, take, write_tree
 
 SIDE = 32
 

@@ -15,7 +15,7 @@ from kidney.data.cache import open_cache
 from kidney.data.ingest import ingest
 from kidney.data.manifest import read_manifest, read_rejected
 from kidney.errors import DataError
-from tests.data.slices import CLASSES, content, scan, take, write_tree
+from tests.helpers.data_slices import CLASSES, content, scan, take, write_tree
 
 
 def test_every_picture_gets_a_row(data: Path) -> None:

@@ -11,11 +11,11 @@ import pytest
 from kidney.data.cache import open_cache
 from kidney.data.manifest import read_manifest
 from kidney.errors import DataError
-from tests.data.slices import content, take, write_tree
+from tests.helpers.data_slices import content, take, write_tree
 
 # A clean process that has imported what ingest needs, and is forked for each try in no time.
 FORKING = multiprocessing.get_context("forkserver")
-FORKING.set_forkserver_preload(["tests.data.slices"])
+FORKING.set_forkserver_preload(["tests.helpers.data_slices"])
 
 
 def ingest_in_a_process(folder: Path, source: Path, seconds: float | None) -> float:

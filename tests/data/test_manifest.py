@@ -18,7 +18,7 @@ from kidney.data.manifest import (
     write_manifest,
 )
 from kidney.errors import DataError
-from tests.data.slices import manifest_of
+from tests.helpers.data_slices import manifest_of
 
 NONE = pd.DataFrame(columns=REJECTED_COLUMNS)
 

@@ -12,8 +12,8 @@ import pytest
 
 from kidney.data.sources import fetch
 from kidney.errors import DataError
-from tests.data.slices import content
-from tests.web import serving
+from tests.helpers.data_slices import content
+from tests.helpers.web import serving
 
 
 @pytest.fixture

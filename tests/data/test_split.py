@@ -21,7 +21,7 @@ from kidney.data.split import (
     write_split,
 )
 from kidney.errors import ConfigError, DataError
-from tests.data.slices import manifest_of
+from tests.helpers.data_slices import manifest_of
 
 SIZES = st.lists(st.integers(1, 5), min_size=5, max_size=13)
 MANIFESTS = st.dictionaries(st.sampled_from(["cyst", "normal", "stone"]), SIZES, min_size=1).map(

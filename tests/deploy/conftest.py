@@ -14,9 +14,9 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from tests.deploy.machine import Machine
-from tests.deploy.modules import DEPLOY, command, models, stacks
-from tests.tiny_model import CARD, write_tiny_model
+from tests.helpers.deploy_modules import DEPLOY, command, models, stacks
+from tests.helpers.machine import Machine
+from tests.helpers.tiny_model import CARD, write_tiny_model
 
 NAME = "kidney"
 REGION = "eu-central-1"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kidney.serving.access import check_auth
+from kidney.serving.guards.access import check_auth
 from kidney.serving.settings import Settings, from_environment
-from tests.deploy.dockerfile import DOCKERFILE, MLFLOW, ROOT, one, stages, variables
+from tests.helpers.dockerfile import DOCKERFILE, MLFLOW, ROOT, one, stages, variables
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 EXAMPLE = ROOT / "deploy" / "example.env"

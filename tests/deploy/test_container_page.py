@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from kidney.serving.access import check_auth
-from kidney.serving.keys import load_keys
+from kidney.serving.guards.access import check_auth
+from kidney.serving.guards.keys import load_keys
 from kidney.serving.settings import Settings, from_environment
-from tests.deploy.dockerfile import DOCKERFILE, ROOT, read, stages, variables
-from tests.deploy.page import PAGE, beginning, commands
 from tests.deploy.test_compose import SECRETS, SERVICES
+from tests.helpers.dockerfile import DOCKERFILE, ROOT, read, stages, variables
+from tests.helpers.page_commands import PAGE, beginning, commands
 
 # The options of docker run that the page may use, those with a value first.
 WITH_VALUE = {

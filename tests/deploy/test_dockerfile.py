@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kidney.serving.settings import from_environment
-from tests.deploy.dockerfile import (
+from tests.helpers.dockerfile import (
     DOCKERFILE,
     MLFLOW,
     ROOT,

@@ -15,13 +15,13 @@ from typing import Any
 import boto3
 import pytest
 
-from kidney.serving import keys
+from kidney.serving.guards import keys
 from tests.deploy.conftest import NAME, Courier, Outside, push
-from tests.deploy.machine import ENTRY, Machine
-from tests.deploy.modules import ROOT, health, script, stacks
-from tests.deploy.words import aws as aws_command
-from tests.shell_blocks import shell_lines
-from tests.tiny_model import write_tiny_model
+from tests.helpers.aws_command import aws as aws_command
+from tests.helpers.deploy_modules import ROOT, health, script, stacks
+from tests.helpers.machine import ENTRY, Machine
+from tests.helpers.shell_blocks import shell_lines
+from tests.helpers.tiny_model import write_tiny_model
 
 _PATH = ROOT / "docs" / "deployment.md"
 PAGE = _PATH.read_text("utf-8")
@@ -121,7 +121,7 @@ def world(
         "aws": run_aws,
         "python deploy/deploy.py": deploy,
         "python deploy/smoke.py": smoke,
-        "python -m kidney.serving.keys": new_key,
+        "python -m kidney.serving.guards.keys": new_key,
         "bash deploy/push.sh": push_image,
     }
 

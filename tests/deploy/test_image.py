@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.dockerfile import ROOT, write_context
+from tests.helpers.dockerfile import ROOT, write_context
 
 NEEDED = ("debootstrap", "buildah", "podman", "runc")
 

@@ -15,13 +15,13 @@ import pytest
 from flask import Flask
 
 from kidney.serving.app import create_app
-from kidney.serving.keys import entry
+from kidney.serving.guards.keys import entry
 from kidney.serving.settings import Settings
-from tests.deploy.machine import Machine
-from tests.deploy.modules import DEPLOY, metrics
-from tests.deploy.template import TEMPLATE
-from tests.pictures import encode, gradient
-from tests.tiny_model import write_tiny_model
+from tests.helpers.cloudformation import TEMPLATE
+from tests.helpers.deploy_modules import DEPLOY, metrics
+from tests.helpers.machine import Machine
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.tiny_model import write_tiny_model
 
 KEY = "kidney_of_the_instance"
 SCRIPT = DEPLOY / "instance" / "metrics.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.modules import ROOT
+from tests.helpers.deploy_modules import ROOT
 
 URI = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/kidney-server"
 COMMIT = "5" * 40

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from kidney.serving.access import check_auth
-from kidney.serving.keys import load_keys, owner
+from kidney.serving.guards.access import check_auth
+from kidney.serving.guards.keys import load_keys, owner
 from kidney.serving.settings import from_environment
-from tests.deploy.machine import Machine
-from tests.deploy.modules import command, records, stacks
+from tests.helpers.deploy_modules import command, records, stacks
+from tests.helpers.machine import Machine
 
 REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 STACK = stacks.Stack(

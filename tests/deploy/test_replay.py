@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from kidney.files import sha256
-from kidney.serving.keys import entry, new_key
-from tests.deploy.dockerfile import DOCKERFILE, ROOT, one, stages, write_context
-from tests.deploy.replay import USER, Machine, machine, owned
-from tests.web import serving
+from kidney.serving.guards.keys import entry, new_key
+from tests.helpers.dockerfile import DOCKERFILE, ROOT, one, stages, write_context
+from tests.helpers.replay import USER, Machine, machine, owned
+from tests.helpers.web import serving
 
 SECONDS = 120
 pytestmark = pytest.mark.slow

@@ -12,12 +12,12 @@ from PIL import Image
 
 from deploy import smoke
 from kidney.files import sha256
-from kidney.serving.keys import entry, new_key
-from tests.deploy.dockerfile import DOCKERFILE, ROOT, one, stages
-from tests.deploy.page import beginning
-from tests.serving.server import Server, serving
-from tests.tiny_model import write_tiny_model
-from tests.web import serving as web
+from kidney.serving.guards.keys import entry, new_key
+from tests.helpers.dockerfile import DOCKERFILE, ROOT, one, stages
+from tests.helpers.page_commands import beginning
+from tests.helpers.server_process import Server, serving
+from tests.helpers.tiny_model import write_tiny_model
+from tests.helpers.web import serving as web
 
 KEY = new_key()
 

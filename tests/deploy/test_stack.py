@@ -19,12 +19,12 @@ from pathlib import Path
 import pytest
 
 from kidney.files import sha256
-from kidney.serving.keys import entry, new_key
-from tests.deploy.dockerfile import MLFLOW, ROOT, one, stages
-from tests.deploy.replay import Machine, as_user, machine
+from kidney.serving.guards.keys import entry, new_key
 from tests.deploy.test_compose import SECRETS, stack
-from tests.serving.server import wait_until
-from tests.tiny_model import write_tiny_model
+from tests.helpers.dockerfile import MLFLOW, ROOT, one, stages
+from tests.helpers.replay import Machine, as_user, machine
+from tests.helpers.server_process import wait_until
+from tests.helpers.tiny_model import write_tiny_model
 
 SECONDS = 300
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from tests.deploy.conftest import Outside, push, scan
-from tests.deploy.machine import Machine
-from tests.deploy.modules import DEPLOY, ROOT, images, records, script, stacks, steps
+from tests.helpers.deploy_modules import DEPLOY, ROOT, images, records, script, stacks, steps
+from tests.helpers.machine import Machine
 
 QUIET = {"say": lambda _: None, "pause": lambda _: None}
 pytestmark = pytest.mark.usefixtures("ssm")

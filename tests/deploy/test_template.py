@@ -11,7 +11,7 @@ import boto3
 import pytest
 
 from tests.deploy.conftest import PARAMETERS, PROVIDER
-from tests.deploy.template import TEMPLATE, TEXT
+from tests.helpers.cloudformation import TEMPLATE, TEXT
 
 # What moto passes over, cfn-lint knows.
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse")

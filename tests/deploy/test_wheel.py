@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from kidney.files import sha256
-from kidney.serving.keys import entry, new_key
-from tests.deploy.dockerfile import ROOT, write_context
-from tests.tiny_model import write_tiny_model
+from kidney.serving.guards.keys import entry, new_key
+from tests.helpers.dockerfile import ROOT, write_context
+from tests.helpers.tiny_model import write_tiny_model
 
 SECONDS = 120
 

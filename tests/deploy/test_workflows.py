@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.modules import ROOT
+from tests.helpers.deploy_modules import ROOT
 
 FOLDER = ROOT / ".github" / "workflows"
 TEXTS = {path.stem: path.read_text("utf-8") for path in sorted(FOLDER.glob("*.yml"))}

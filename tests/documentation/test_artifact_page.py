@@ -13,14 +13,14 @@ import pytest
 import torch
 from PIL import Image
 
+from kidney.artifact.predictor import Predictor
 from kidney.export.onnx import to_onnx, write_onnx
 from kidney.imaging.pictures import decode_picture
-from kidney.predictor import Predictor
 from kidney.serving.app import create_app
 from kidney.serving.settings import Settings
-from tests.pictures import encode, gradient
-from tests.small_network import small_task
-from tests.tiny_model import CARD, write_tiny_model
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.small_network import small_task
+from tests.helpers.tiny_model import CARD, write_tiny_model
 
 PAGE = (Path(__file__).parents[2] / "docs/artifact.md").read_text("utf-8")
 (BLOCK,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)

@@ -14,9 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from kidney.files import sha256
-from kidney.signature import read_public_key, verify
-from tests.documentation.pages import ELSEWHERE, ROOT, Command, all_commands, pages
-from tests.tiny_model import write_tiny_model
+from kidney.remote.signature import read_public_key, verify
+from tests.helpers.doc_pages import ELSEWHERE, ROOT, Command, all_commands, pages
+from tests.helpers.tiny_model import write_tiny_model
 
 _BY_PROGRAM: dict[str, list[Command]] = {}
 for _command in all_commands():

@@ -15,8 +15,8 @@ from kidney.data.ingest import ingest
 from kidney.data.phantom.files import write_class_folders
 from kidney.serving.app import create_app
 from kidney.serving.settings import Settings
-from tests.documentation.pages import ROOT, blocks
-from tests.tiny_model import CLASSES, write_tiny_model
+from tests.helpers.doc_pages import ROOT, blocks
+from tests.helpers.tiny_model import CLASSES, write_tiny_model
 
 PAGE = "docs/extending.md"
 BACKBONE, DATASET = blocks(PAGE, "yaml")

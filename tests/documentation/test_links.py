@@ -10,7 +10,7 @@ from mkdocs.config import load_config
 from mkdocs.exceptions import Abort
 from pymdownx.slugs import slugify
 
-from tests.documentation.pages import ROOT
+from tests.helpers.doc_pages import ROOT
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^```.*?^```$", re.M | re.S)

@@ -17,10 +17,10 @@ from flask import Flask
 
 from kidney.serving.app import create_app
 from kidney.serving.settings import PREFIX, Settings, from_environment
-from tests.documentation.pages import ROOT, all_commands, blocks, table
-from tests.pictures import encode, gradient
-from tests.serving.server import serving
-from tests.tiny_model import write_tiny_model
+from tests.helpers.doc_pages import ROOT, all_commands, blocks, table
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.server_process import serving
+from tests.helpers.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.documentation.pages import commands, pages
-from tests.documentation.walk import Walk, furnish
-from tests.tiny_model import write_tiny_model
-from tests.web import serving
+from tests.helpers.doc_pages import commands, pages
+from tests.helpers.doc_walk import Walk, furnish
+from tests.helpers.tiny_model import write_tiny_model
+from tests.helpers.web import serving
 
 
 @pytest.mark.slow

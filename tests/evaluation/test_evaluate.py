@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn
 
-from kidney.evaluation.bootstrap import intervals_over_scans
 from kidney.evaluation.evaluate import evaluate
-from tests.evaluation.said import said_of, simulated_said
+from kidney.evaluation.metrics.bootstrap import intervals_over_scans
+from tests.helpers.predictions_table import said_of, simulated_said
 
 CLASSES = ("normal", "cyst", "tumor")
 

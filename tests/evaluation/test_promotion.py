@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kidney.evaluation.calibration import expected_calibration_error
-from kidney.evaluation.evidence import Evidence, labels_of, macro_auroc
+from kidney.evaluation.evaluation_record import Evidence, labels_of, macro_auroc
+from kidney.evaluation.metrics.calibration import expected_calibration_error
 from kidney.evaluation.promotion import Verdict, judge
-from tests.evaluation.models import CLASSES, evidence
+from tests.helpers.simulated_models import CLASSES, evidence
 
 WORSE, BETTER = evidence(skill=1.0, seed=1), evidence(skill=2.5, seed=1)
 REPEATS = 60

@@ -8,8 +8,8 @@ import torch
 
 from kidney.export.onnx import to_onnx, write_onnx
 from kidney.models.classifier import KidneyClassifier
-from tests.small_network import CLASSES, IMAGE_SIZE, small_task
-from tests.tiny_model import CARD
+from tests.helpers.small_network import CLASSES, IMAGE_SIZE, small_task
+from tests.helpers.tiny_model import CARD
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kidney.artifact.predictor import Answer
 from kidney.export.agreement import Agreement, agreement, peaks_kept
-from kidney.predictor import Answer
 
 CLASSES = ("normal", "tumor")
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from kidney.card import METADATA_KEY
+from kidney.artifact.card import METADATA_KEY
+from kidney.artifact.predictor import Predictor
+from kidney.artifact.seal import seal
 from kidney.errors import ArtifactError
 from kidney.export.build import build_artifact
 from kidney.export.convert import converted_path
 from kidney.export.verify import LIMITS, check_gaps, verify
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
-from kidney.predictor import Predictor
-from kidney.seal import seal
-from tests.small_network import (
+from tests.helpers.small_network import (
     CLASSES,
     IMAGE_SIZE,
     LINEAGE,

@@ -4,12 +4,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kidney.artifact import read_artifact
+from kidney.artifact.predictor import Answer, Predictor
+from kidney.artifact.reader import read_artifact
 from kidney.export import convert
 from kidney.export.convert import convert_artifact, converted_path
 from kidney.files import sha256
-from kidney.predictor import Answer, Predictor
-from tests.small_network import random_slices
+from tests.helpers.small_network import random_slices
 
 SLICES = list(random_slices(12, 64, 70)[:, 0].numpy())
 LABELS = np.arange(12) % 4

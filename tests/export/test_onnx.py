@@ -6,11 +6,11 @@ import openvino
 import pytest
 import timm
 
+from kidney.artifact.predictor import Predictor
 from kidney.export.onnx import BACKBONE, OPSET, to_onnx, write_onnx
 from kidney.models.classifier import KidneyClassifier
-from kidney.predictor import Predictor
-from tests.small_network import random_slices, small_task
-from tests.tiny_model import CARD
+from tests.helpers.small_network import random_slices, small_task
+from tests.helpers.tiny_model import CARD
 
 # One network of each kind that is not tried elsewhere; a transformer is in test_quantize.py.
 # Side in pixels and stage; that of the first has its first three inception blocks.

@@ -8,7 +8,7 @@ import pytest
 
 from kidney.export.onnx import BACKBONE, to_onnx
 from kidney.export.quantize import quantize, recipes
-from tests.small_network import random_slices, small_task
+from tests.helpers.small_network import random_slices, small_task
 
 SLICES = list(random_slices(4, 64, 70)[:, 0].numpy())
 

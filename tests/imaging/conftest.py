@@ -6,7 +6,7 @@ from zipfile import ZipFile
 import pytest
 
 from kidney.data.phantom.scan import PhantomScan
-from tests.imaging.dicom_files import phantom_series
+from tests.helpers.dicom_files import phantom_series
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from kidney.imaging.appearance import thumbnail
 from kidney.imaging.baseline import GREY_BINS, baseline
-from tests.data.slices import scan
+from tests.helpers.data_slices import scan
 
 SLICES = [slice_ for seed in range(4) for slice_ in scan(seed, 3)]
 LOOKS = np.stack([thumbnail(slice_) for slice_ in SLICES])

@@ -25,8 +25,8 @@ from kidney.imaging.dicom import read_dicom, read_header
 from kidney.imaging.nifti import read_volume
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN
-from tests.imaging.dicom_files import changed, compressed, with_codes
-from tests.pictures import encode, gradient
+from tests.helpers.dicom_files import changed, compressed, with_codes
+from tests.helpers.pictures import encode, gradient
 
 # pydicom, Pillow and numpy warn of the damage; outside of tests pydicom is told not to.
 pytestmark = pytest.mark.filterwarnings("ignore")

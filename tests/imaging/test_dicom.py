@@ -25,8 +25,8 @@ from kidney.data.phantom.scan import PhantomScan
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError
 from kidney.imaging.dicom import read_dicom, read_header
 from kidney.imaging.windows import Window
-from tests.imaging.dicom_files import as_bytes, changed, compressed, lossless_jpeg, with_codes
-from tests.pictures import encode, gradient
+from tests.helpers.dicom_files import as_bytes, changed, compressed, lossless_jpeg, with_codes
+from tests.helpers.pictures import encode, gradient
 
 # pydicom warns of odd values; pytest hears it even where kidney.imaging silences it.
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:pydicom")

@@ -18,8 +18,8 @@ from pydicom.uid import (
 from kidney.data.phantom.scan import PhantomScan
 from kidney.errors import ImageError
 from kidney.imaging.dicom import read_dicom
-from tests.imaging.dicom_files import with_codes
-from tests.pictures import encode, gradient
+from tests.helpers.dicom_files import with_codes
+from tests.helpers.pictures import encode, gradient
 
 Series = tuple[PhantomScan, list[bytes]]
 # What GDCM 3.2 made of `pyramid()` in JPEG Lossless.

@@ -6,7 +6,7 @@ from PIL import Image
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError
 from kidney.imaging.pictures import decode_picture
-from tests.pictures import blank_png, encode, gradient
+from tests.helpers.pictures import blank_png, encode, gradient
 
 
 def test_a_grey_png_is_decoded_exactly():

@@ -11,7 +11,7 @@ from kidney.data.phantom.scan import PhantomScan
 from kidney.errors import ConfigError, ImageError, ImageTypeError
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN, WINDOWS, to_grey
-from tests.pictures import encode, gradient
+from tests.helpers.pictures import encode, gradient
 
 Series = tuple[PhantomScan, list[bytes]]
 

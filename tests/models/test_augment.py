@@ -3,7 +3,7 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from kidney.models.augment import augment
-from tests.small_network import random_slices
+from tests.helpers.small_network import random_slices
 
 BODY = 110.0
 MANY = 64

@@ -4,7 +4,7 @@ import torch
 
 from kidney.models.average import average
 from kidney.models.classifier import KidneyClassifier
-from tests.small_network import random_slices, small_task
+from tests.helpers.small_network import random_slices, small_task
 
 
 def members(count: int) -> list[KidneyClassifier]:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from kidney.errors import ConfigError, WeightsError
 from kidney.models.backbones import Backbone, weights_identity, weights_licence
-from tests.small_network import BACKBONE, IMAGE_SIZE, write_weights
+from tests.helpers.small_network import BACKBONE, IMAGE_SIZE, write_weights
 
 THREE_WAYS = ("model.weights=PATH", "model.weights=none", "data=phantom")
 

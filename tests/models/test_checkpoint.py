@@ -6,7 +6,13 @@ import torch
 
 from kidney.errors import ArtifactError
 from kidney.models.checkpoint import load_checkpoint
-from tests.small_network import CLASSES, LINEAGE, random_slices, small_task, write_checkpoint
+from tests.helpers.small_network import (
+    CLASSES,
+    LINEAGE,
+    random_slices,
+    small_task,
+    write_checkpoint,
+)
 
 
 def test_a_checkpoint_gives_back_the_classifier_that_was_saved(tmp_path: Path):

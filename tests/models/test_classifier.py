@@ -10,7 +10,7 @@ from torch import nn
 
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.prepare import prepare
-from tests.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices
+from tests.helpers.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices
 
 NETWORKS = {  # backbone: image size
     "resnet10t": 64,

@@ -8,7 +8,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.gradcam import grad_cam
-from tests.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices
+from tests.helpers.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices
 
 
 class _Logits(torch.nn.Module):

@@ -12,7 +12,7 @@ from torch import nn
 from kidney.models.checkpoint import load_checkpoint, save_checkpoint
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.ood import CENTROIDS, GREYS, OodScore, greys
-from tests.small_network import BACKBONE, CLASSES, IMAGE_SIZE, LINEAGE, random_slices
+from tests.helpers.small_network import BACKBONE, CLASSES, IMAGE_SIZE, LINEAGE, random_slices
 
 CHANNELS = 6
 SCANS = [f"scan{number // 5}" for number in range(200)]

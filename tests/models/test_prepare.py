@@ -6,7 +6,7 @@ from torch.nn import functional as nnf
 from kidney.data.phantom.scan import generate_scan
 from kidney.imaging.windows import Window, to_grey
 from kidney.models.prepare import body_region, cut_out, prepare
-from tests.small_network import random_slices
+from tests.helpers.small_network import random_slices
 
 
 def body(height: int, width: int, top: int, left: int, side: int, grey: int = 110) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from kidney.errors import ConfigError
 from kidney.models.task import KidneyTask
-from tests.small_network import BACKBONE, CLASSES, random_slices, small_task, write_weights
+from tests.helpers.small_network import BACKBONE, CLASSES, random_slices, small_task, write_weights
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from kidney.evaluation.words import value_and_interval
-from kidney.names import figure_name
-from kidney.predictor import Predictor
+from kidney.artifact.predictor import Predictor
+from kidney.evaluation.report.wording import value_and_interval
+from kidney.reporting.labels import figure_name
 from tests.pipeline.conftest import ROOT
 
 # What is written, and its sections whose tables are alike for every model and set.

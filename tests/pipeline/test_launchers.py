@@ -20,10 +20,10 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from submitit.core.utils import FailedJobError
 
 from kidney.errors import ConfigError
-from kidney.training.entry import _go_where_it_was_started
-from kidney.training.sweep import PARENT_RUN, one_job_at_a_time, parent_of_sweep
+from kidney.pipeline.entry import _go_where_it_was_started
+from kidney.pipeline.sweep import PARENT_RUN, one_job_at_a_time, parent_of_sweep
+from tests.helpers.scaling_page import COMMANDS, command
 from tests.pipeline.conftest import PHANTOM, ROOT, Checkout
-from tests.scaling_page import COMMANDS, command
 
 FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 QUICK = [

@@ -5,7 +5,7 @@ import sys
 import pytest
 from mlflow import MlflowClient
 
-from tests.evaluated import write_evaluated
+from tests.helpers.evaluated_artifact import write_evaluated
 
 
 @pytest.mark.slow

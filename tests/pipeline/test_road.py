@@ -13,10 +13,10 @@ import requests
 import torch
 import yaml
 
+from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
 from kidney.imaging.pictures import decode_picture
 from kidney.models.checkpoint import load_checkpoint
-from kidney.predictor import Predictor
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ import pytest
 
 from kidney.data.phantom.files import write_dicom_series
 from kidney.data.phantom.scan import generate_scan
-from tests.imaging.dicom_files import changed
-from tests.pictures import encode, gradient
-from tests.s3_server import s3_server
-from tests.tiny_model import write_tiny_model
+from tests.helpers.dicom_files import changed
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.s3_server import s3_server
+from tests.helpers.tiny_model import write_tiny_model
 
 SALT = "a salt for the tests"
 PATIENT = "Doe^Jane"

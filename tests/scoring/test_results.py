@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from kidney.errors import ConfigError, ImageError, ImageTypeError
-from kidney.scoring.place import Place
 from kidney.scoring.results import Results
 from kidney.scoring.rows import error_row, shown
-from tests.tiny_model import CARD
+from kidney.scoring.storage import Place
+from tests.helpers.tiny_model import CARD
 
 BELONGS = {"archive": "/archive", "model": "1", "window": "400/40"}
 

@@ -18,13 +18,13 @@ import pyarrow.dataset as pds
 import pyarrow.fs
 import pytest
 
+from kidney.artifact.predictor import Predictor
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN
-from kidney.predictor import Predictor
-from tests.pictures import encode, gradient
-from tests.scaling_page import PAGE, PYTHON, command
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.scaling_page import PAGE, PYTHON, command
+from tests.helpers.tiny_model import CARD
 from tests.scoring.conftest import Archive, fill
-from tests.tiny_model import CARD
 
 ROOT = Path(__file__).parents[2]
 HEAD = """

@@ -12,16 +12,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from kidney.decision import decide
+from kidney.artifact.decision import decide
+from kidney.artifact.predictor import Predictor
 from kidney.errors import KidneyError
+from kidney.imaging.deidentify import pseudonym
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN, Window
-from kidney.predictor import Predictor
-from kidney.pseudonym import pseudonym
 from kidney.scoring.scorer import Scorer
-from tests.pictures import encode
+from tests.helpers.pictures import encode
+from tests.helpers.tiny_model import CARD
 from tests.scoring.conftest import PATIENT, SALT, Archive
-from tests.tiny_model import CARD
 
 KEY = SALT.encode()
 

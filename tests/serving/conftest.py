@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 
 from kidney.serving.app import create_app
 from kidney.serving.settings import Settings
-from tests.tiny_model import write_tiny_model
+from tests.helpers.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="session")

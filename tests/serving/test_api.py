@@ -8,18 +8,18 @@ import pytest
 from PIL import Image
 from scipy.stats import gmean
 
-from kidney.contract import window_contract
+from kidney.artifact.contract import window_contract
+from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
 from kidney.imaging.dicom import read_dicom
 from kidney.imaging.windows import WINDOWS, to_grey
-from kidney.predictor import Predictor
 from kidney.serving.app import create_app
-from kidney.serving.engine import Engine, Reading
+from kidney.serving.inference.engine import Engine, Reading
+from kidney.serving.inference.uploads import read_uploads
 from kidney.serving.settings import Settings
-from kidney.serving.uploads import read_uploads
-from tests.pictures import blank_png, encode, gradient
-from tests.serving.files import packed, report, series
-from tests.tiny_model import CARD, CLASSES, write_tiny_model
+from tests.helpers.pictures import blank_png, encode, gradient
+from tests.helpers.tiny_model import CARD, CLASSES, write_tiny_model
+from tests.helpers.upload_files import packed, report, series
 
 API = "/api/v1/predictions"
 WHITE = np.full((40, 50), 255, dtype=np.uint8)

@@ -8,7 +8,7 @@ FORBIDDEN = ("torch", "timm", "lightning", "pytorch_lightning", "hydra", "mlflow
 
 def test_the_server_imports_nothing_of_the_training_wing():
     program = (
-        "import sys, kidney.serving.app, kidney.serving.run\n"
+        "import sys, kidney.serving.app, kidney.serving.process.run\n"
         f"print([name for name in {FORBIDDEN} if name in sys.modules])"
     )
     done = subprocess.run(

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from kidney.serving.app import create_app
 from kidney.serving.settings import Settings
-from tests.serving.files import seeds
+from tests.helpers.upload_files import seeds
 
 EXAMPLES = int(os.environ.get("KIDNEY_EXAMPLES", "25"))  # `make fuzz` asks for more
 KEY = "a key of the tests, long enough to be one"

@@ -1,7 +1,7 @@
 import pytest
 
-from tests.serving.files import seeds
-from tests.serving.fuzz import fuzz
+from tests.helpers.fuzz import fuzz
+from tests.helpers.upload_files import seeds
 
 # pydicom and Pillow warn of the damage; outside of tests pydicom is told not to.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -18,5 +18,5 @@ def test_a_failure_is_noticed(app, monkeypatch):
     def fail(*_: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr("kidney.serving.uploads.read_studies", fail)
+    monkeypatch.setattr("kidney.serving.inference.uploads.read_studies", fail)
     assert len(fuzz(app, seeds(), iter(range(3))).faults) == 3

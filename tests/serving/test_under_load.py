@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.pictures import encode, gradient
-from tests.serving.server import Server, answered, form, post, serving, started, wait_until
-from tests.slow_model import write_slow_model
-from tests.tiny_model import CARD, write_tiny_model
+from tests.helpers.pictures import encode, gradient
+from tests.helpers.server_process import Server, answered, form, post, serving, started, wait_until
+from tests.helpers.slow_model import write_slow_model
+from tests.helpers.tiny_model import CARD, write_tiny_model
 
 BODY, HEADERS = form(encode(gradient()))
 LARGE = form(encode(gradient()) + bytes(3_000_000))  # more than sockets hold

@@ -6,7 +6,7 @@ from http.client import HTTPResponse
 
 import pytest
 
-from tests.serving.server import SECONDS, serving
+from tests.helpers.server_process import SECONDS, serving
 
 
 @pytest.fixture(scope="module")

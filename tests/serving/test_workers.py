@@ -21,12 +21,12 @@ import requests
 
 from kidney.imaging.appearance import thumbnail
 from kidney.imaging.baseline import baseline
-from kidney.serving.keys import entry, new_key
-from tests.pictures import encode
-from tests.serving.scans import drawn
+from kidney.serving.guards.keys import entry, new_key
+from tests.helpers.pictures import encode
+from tests.helpers.tiny_model import CARD, write_tiny_model
+from tests.helpers.training_slices import drawn
 from tests.serving.test_inputs import LEARNED, wait_for
 from tests.serving.test_metrics import scraped_text, value
-from tests.tiny_model import CARD, write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60

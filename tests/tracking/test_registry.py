@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from kidney.errors import ArtifactError, KidneyError
 from kidney.files import sha256
+from kidney.remote.mlflow_rest import Reference
 from kidney.tracking.registry import (
     WITHDRAWN,
     Version,
@@ -24,8 +25,7 @@ from kidney.tracking.registry import (
     withdrawn,
 )
 from kidney.tracking.runs import Tracking
-from kidney.versions import Reference
-from tests.tiny_model import CARD, write_int8_beside, write_tiny_model
+from tests.helpers.tiny_model import CARD, write_int8_beside, write_tiny_model
 
 _numbers = count()
 

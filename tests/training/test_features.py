@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.ood import GREYS
 from kidney.training.features import features_path, frozen_features
-from tests.small_network import random_slices, small_task
+from tests.helpers.small_network import random_slices, small_task
 
 ROWS = 7
 BATCH = 2

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from kidney.pipeline.data_stages import ingest_stage, prepare
 from kidney.training.crossval import cross_validate
-from kidney.training.stages import ingest_stage, prepare
 
 CONF = str(Path(__file__).parents[2] / "conf")
 WEIGHTS = "tf_efficientnet_lite0-imagenet.fp16.safetensors"

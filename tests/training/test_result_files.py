@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from kidney.evaluation.model_card import model_card, model_card_markdown
-from kidney.evaluation.report import report_page
-from kidney.training.results import FILES, read_predictions, write_result
-from tests.evaluation.results import result_of, said_of
+from kidney.evaluation.report.model_card import model_card, model_card_markdown
+from kidney.evaluation.report.page import report_page
+from kidney.pipeline.result_files import FILES, read_predictions, write_result
+from tests.helpers.evaluation_results import result_of, said_of
 
 SAID = said_of()
 RESULT = result_of(SAID)

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from kidney.data.readers.interface import RawSlice, Refused, Task
-from kidney.data.scans import slice_number
+from kidney.data.scans.grouping import slice_number
 from kidney.errors import ConfigError, ImageError
 from kidney.imaging.pictures import PICTURE_SUFFIXES, decode_picture
 

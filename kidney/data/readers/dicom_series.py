@@ -1,7 +1,7 @@
 """CT series of DICOM files: one scan a series, labelled by the folder of a class.
 
 The ids of a hospital never leave this module. Scans and patients are called by a keyed hash of
-theirs (`kidney.pseudonym`), and the same key gives the same names at each ingest.
+theirs (`kidney.imaging.deidentify`), and the same key gives the same names at each ingest.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from kidney.data.readers.interface import RawSlice, Refused, Task
 from kidney.errors import ImageError
+from kidney.imaging.deidentify import pseudonym, read_key
 from kidney.imaging.dicom import DicomHeader, read_dicom, read_header
-from kidney.imaging.series import Series, group_series
+from kidney.imaging.dicom_order import Series, group_series
 from kidney.imaging.windows import Window, to_grey, window_named
-from kidney.pseudonym import pseudonym, read_key
 
 _FILES_A_TASK = 16  # of one frame each; a file of many frames is a task of its own
 _NO_DICOM = {".csv", ".tsv", ".txt", ".json", ".xml", ".yaml", ".md", ".html", ".pdf", ".xlsx"}

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kidney.data.likeness import correlation, nearest
+from kidney.data.scans.similarity import correlation, nearest
 from kidney.data.split import parts_in, patients_that_cross
 
 Pair = tuple[int, int, float]  # two rows of the manifest and their correlation

@@ -14,7 +14,7 @@ from PIL import Image
 from kidney.data.validation.checks import Finding
 from kidney.data.validation.confounders import Confounder
 from kidney.data.validation.leakage import Leakage, Pair
-from kidney.page import note, page, picture, strips, table
+from kidney.reporting.html import note, page, picture, strips, table
 
 _SCANS_SHOWN = 8
 

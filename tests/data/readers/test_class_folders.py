@@ -9,7 +9,7 @@ from PIL import Image
 from kidney.data.readers.class_folders import read
 from kidney.data.readers.interface import RawSlice
 from kidney.errors import ConfigError
-from tests.data.slices import CLASSES, scan, take
+from tests.helpers.data_slices import CLASSES, scan, take
 
 
 def found(raw: Path, **settings: str) -> list[RawSlice]:

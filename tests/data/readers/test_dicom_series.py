@@ -18,7 +18,7 @@ from kidney.data.phantom.scan import PhantomScan, generate_scan
 from kidney.data.readers.dicom_series import read
 from kidney.data.readers.interface import RawSlice, Refused
 from kidney.errors import ConfigError
-from tests.data.readers.run import run
+from tests.helpers.readers import run
 
 CLASSES = {"normal": "Normal", "tumor": "Tumor"}
 

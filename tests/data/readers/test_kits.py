@@ -15,7 +15,7 @@ from kidney.data.phantom.scan import PhantomScan, generate_scan
 from kidney.data.readers.interface import RawSlice, Refused
 from kidney.data.readers.kits import SUBTYPES, read
 from kidney.errors import ConfigError, DataError
-from tests.data.readers.run import run
+from tests.helpers.readers import run
 
 CONF = Path(__file__).parents[3] / "conf" / "data"
 FINDINGS = {"normal": [1], "cyst": [3], "tumor": [2]}

@@ -15,7 +15,7 @@ from kidney.data.phantom.files import (
 from kidney.data.phantom.scan import generate_scans
 from kidney.data.readers import class_folders, dicom_series, volumes
 from kidney.data.readers.interface import RawSlice, Task
-from tests.data.readers.run import run
+from tests.helpers.readers import run
 
 DRAWN = {"seed": 3, "size": 96, "max_slices": 5}
 VALUES = {"tumor": [2], "stone": [4], "cyst": [3], "normal": [1]}

@@ -15,7 +15,7 @@ from kidney.data.phantom.scan import PhantomScan, generate_scan
 from kidney.data.readers.interface import RawSlice, Refused
 from kidney.data.readers.volumes import find_cases, label_of_slice, read
 from kidney.errors import ConfigError
-from tests.data.readers.run import run
+from tests.helpers.readers import run
 
 VALUES = {"tumor": [2], "cyst": [3], "normal": 1}
 FILES = {"image": "image.nii.gz", "mask": "labels.nii.gz"}

@@ -10,7 +10,7 @@ from kidney.data.manifest import REJECTED_COLUMNS
 from kidney.data.validation.checks import Finding, findings, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import Leakage, Pair
-from tests.data.slices import manifest_of
+from tests.helpers.data_slices import manifest_of
 
 LIMITS = {
     "max_rejected_share": 0.1, "max_label_conflicts": 0, "min_slices_a_class": 4,

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kidney.data.validation.confounders import by_scan, confounders, cramers_v, epsilon
-from tests.data.slices import manifest_of
+from tests.helpers.data_slices import manifest_of
 
 SLICES = manifest_of({"normal": [3] * 6, "stone": [1] * 8})
 

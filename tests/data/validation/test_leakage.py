@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from kidney.data.cache import open_thumbnails
-from kidney.data.likeness import coordinates
 from kidney.data.manifest import read_manifest
+from kidney.data.scans.similarity import coordinates
 from kidney.data.split import dealt
 from kidney.data.validation.leakage import across_labels, measure_leakage
 from kidney.imaging.appearance import thumbnail
-from tests.data.slices import manifest_of, scan, take
+from tests.helpers.data_slices import manifest_of, scan, take
 
 LOOKS = np.stack([thumbnail(slice_) for seed in range(20) for slice_ in scan(seed, 4)])
 

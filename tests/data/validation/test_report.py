@@ -12,14 +12,14 @@ import pytest
 from PIL import Image
 
 from kidney.data.cache import open_thumbnails
-from kidney.data.likeness import coordinates
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
+from kidney.data.scans.similarity import coordinates
 from kidney.data.split import dealt, parts_in
 from kidney.data.validation.checks import findings, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import across_labels, measure_leakage
 from kidney.data.validation.report import png, report_page
-from tests.data.slices import CLASSES, take
+from tests.helpers.data_slices import CLASSES, take
 
 LIMITS = {
     "max_rejected_share": 0.1, "max_label_conflicts": 0, "min_slices_a_class": 4,

@@ -1,4 +1,4 @@
-// Evidence over a slice, as kidney/overlay.py paints it. Pure.
+// Evidence over a slice, as kidney/artifact/overlay.py paints it. Pure.
 
 const STEPS = 1023; // of the table of colours
 

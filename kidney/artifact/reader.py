@@ -1,0 +1,58 @@
+"""kidney.onnx as bytes: read once, and checked before any runtime opens them."""
+
+import hashlib
+from pathlib import Path
+
+from kidney.artifact.card import ModelCard, from_metadata
+from kidney.artifact.onnx_bytes import check_self_contained, metadata
+from kidney.artifact.seal import check_seal, is_sealed
+from kidney.errors import ArtifactError
+
+
+def read_artifact(path: Path, sha256: str | None = None) -> tuple[bytes, ModelCard]:
+    """Read a kidney.onnx and its card; see that it is whole, ours and self-contained.
+
+    Args:
+        path: the file that export.py wrote.
+        sha256: what `sha256sum` says of the file that is wanted; None: any.
+
+    Returns:
+        The very bytes that were checked, and the card.
+
+    Raises:
+        ArtifactError: the file is missing, is not the one of `sha256`, is damaged, has no card or
+            one of another schema, uses operators of its own or keeps weights in other files.
+    """
+    if not path.is_file():
+        raise ArtifactError(
+            f"Expected a model at {path}, but there is no such file.",
+            "Write one with export.py, or name another file with --model or KIDNEY_MODEL.",
+        )
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(
+            f"Expected to read the model {path}, but: {error}.", "Give this user the right to."
+        ) from error
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 not in (None, found):
+        raise ArtifactError(
+            f"Expected the model of SHA-256 {sha256}, but {path} has {found}.",
+            "Fetch the file again, or correct KIDNEY_MODEL_SHA256: sha256sum FILE says it.",
+        )
+    try:
+        return data, _checked(data)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} (sha256sum {found}): {error.problem}", error.remedy) from error
+
+
+def _checked(data: bytes) -> ModelCard:
+    # Damage comes first where it can be seen: it could look like anything else.
+    sealed = is_sealed(data)
+    if sealed:
+        check_seal(data)
+    card = from_metadata(metadata(data))
+    if not sealed:
+        check_seal(data)  # after the card, which says of a foreign or old file what it is
+    check_self_contained(data)
+    return card

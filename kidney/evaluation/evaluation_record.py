@@ -1,0 +1,101 @@
+"""What is known of a model, and whether two models can be compared by it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kidney.evaluation.metrics.classification import figures
+
+SLICE = ["path", "frame"]
+_NOT_BY_SCAN = {
+    "leaky": "slices of its test patients were in training",
+    "external": "nobody knows whether its training saw these slices",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one model.
+
+    Attributes:
+        said: its predictions, one row a slice: path, frame, label, patient, a column of
+            probabilities for each class, and fold where several folds are pooled.
+        result: the figures of the same evaluation, with "classes", "data", "split" and "model".
+        located: path, frame, patient and peak_inside (0 or 1: whether the peak of the evidence
+            lies in the lesion), one row for each slice with a mask; None: not measured.
+    """
+
+    said: pd.DataFrame
+    result: dict[str, Any]
+    located: pd.DataFrame | None = None
+
+
+def unfit(who: str, evidence: Evidence) -> Iterator[str]:
+    """Say why an evaluation does not tell what the model does with new patients."""
+    split = evidence.result["split"]
+    if why := _NOT_BY_SCAN.get(split["name"]):
+        yield f"The {who}'s evaluation is on {split['name']!r} and not on a split by scan: {why}."
+    elif split["part"] != "test":
+        yield (
+            f"The {who}'s evaluation is of the {split['part']} part, and not of a test part that "
+            "nothing was chosen by."
+        )
+    if evidence.said.duplicated(SLICE).any():
+        yield f"The {who}'s evaluation names a slice twice."
+    if "fold" in evidence.said:
+        folds = evidence.said.groupby("patient")["fold"].nunique()
+        if len(torn := folds.index[folds > 1]):
+            yield (
+                f"The {who}'s evaluation leaks: {len(torn)} patients lie in more than one fold, "
+                f"for example {torn[0]}."
+            )
+
+
+def not_the_same(champion: Evidence, challenger: Evidence) -> Iterator[str]:
+    """Say why two evaluations cannot be compared slice by slice."""
+    was, now = champion.result, challenger.result
+    for what, a, b in (
+        ("classes", sorted(was["classes"]), sorted(now["classes"])),
+        ("data", was["data"].get("fingerprint"), now["data"].get("fingerprint")),
+        ("split", was["split"].get("fingerprint"), now["split"].get("fingerprint")),
+        ("fold", was["split"]["fold"], now["split"]["fold"]),
+    ):
+        if a != b:
+            yield (
+                f"They cannot be compared: expected the same {what}, but the champion's evaluation "
+                f"has {a} and the challenger's {b}. Evaluate both on the same."
+            )
+            return
+    named = [*SLICE, "label", "patient"]
+    rows = [
+        set(evidence.said[named].itertuples(index=False, name=None))
+        for evidence in (champion, challenger)
+    ]
+    if rows[0] != rows[1]:
+        odd = min(rows[0] ^ rows[1])
+        yield (
+            f"They cannot be compared: {len(rows[0] - rows[1])} slices are in the champion's "
+            f"evaluation alone and {len(rows[1] - rows[0])} in the challenger's, or have another "
+            f"label or patient there, for example {odd[0]}. Evaluate both on the same slices."
+        )
+
+
+def macro_auroc(evidence: Evidence) -> float:
+    """Return the macro AUROC of the predictions, 0 to 1; NaN where no class has both sides."""
+    classes = list(evidence.result["classes"])
+    probabilities = evidence.said[classes].to_numpy(np.float64)
+    return figures(labels_of(evidence.said, classes), probabilities, classes)["macro_auroc"]
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the order of their slices, so that two tables' rows match."""
+    return table.sort_values(SLICE, ignore_index=True)
+
+
+def labels_of(said: pd.DataFrame, classes: list[str]) -> NDArray[np.int64]:
+    """Return the place of each row's label among the classes, int64 (N,)."""
+    return said["label"].map(classes.index).to_numpy(np.int64)

@@ -1,0 +1,137 @@
+"""Where the evidence lies, as a page for people."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kidney.artifact.overlay import evidence_overlay, png_bytes, within
+from kidney.evaluation.metrics.localisation import Placed
+from kidney.reporting.html import page, picture, table
+
+_SIDE = 320  # pixels of a slice on the page at most
+_OUTLINE = (64, 224, 120)
+_PEAK = (90, 200, 255)
+_ARM = 9  # pixels of the cross at the peak
+NAMES = {
+    "evidence": "Evidence",
+    "relative": "Evidence beyond that for normal",
+    "grad_cam": "Grad-CAM",
+}
+_FIGURES = {
+    "peak_inside": "Peak inside the lesion (share of slices)",
+    "peak_distance": "Distance from peak to lesion (pixels)",
+    "iou": "Intersection over union, one threshold for all",
+    "iou_best": "Intersection over union, each slice's own best threshold",
+    "positive_inside": "Share of positive evidence inside the lesion",
+    "chance": "Peak inside the lesion by chance",
+}
+
+
+def localisation_page(result: Mapping[str, Any], pictures: Sequence[tuple[bytes, str]]) -> str:
+    """Return the page as HTML.
+
+    Args:
+        result: "model", "data", "slices", "patients" and "maps": name -> figures.
+        pictures: PNG and caption of each slice.
+    """
+    maps: Mapping[str, Mapping[str, Any]] = result["maps"]
+    figures = next(iter(maps.values()))
+    rows = [(_figure_name(name), *(_told(maps[kind][name]) for kind in maps)) for name in figures]
+    lead = (
+        f"{result['slices']:,} slices of {result['patients']} patients whose lesions somebody has "
+        f"drawn: {result['data']['name']}. Intervals hold 95 % of 1,000 resamples of whole "
+        f"patients; of few patients they are too narrow.\n"
+        f"Model {result['model']['backbone']}, run {result['model']['run']}."
+    )
+    shown = "".join(picture(png, caption) for png, caption in pictures)
+    header = ["figure", *(NAMES[kind] for kind in maps)]
+    return page(
+        f"Localisation by {result['model']['backbone']}",
+        lead,
+        [
+            ("Figures", table(header, rows)),
+            (
+                "Slices, worst first: lesion in green, then each map with a cross at its peak",
+                shown,
+            ),
+        ],
+    )
+
+
+def slice_picture(
+    pixels: NDArray[np.uint8],
+    lesion: NDArray[np.bool_],
+    maps: Sequence[tuple[NDArray[np.floating], Placed]],
+) -> bytes:
+    """Draw the slice with its lesion outlined, and beside it each map with its peak, as a PNG.
+
+    The arguments are those of `tiles`.
+    """
+    drawn = np.hstack(tiles(pixels, lesion, maps))
+    channels = [within(drawn[..., k], _SIDE * (1 + len(maps))) for k in range(3)]
+    return png_bytes(np.stack(channels, axis=-1))
+
+
+def tiles(
+    pixels: NDArray[np.uint8],
+    lesion: NDArray[np.bool_],
+    maps: Sequence[tuple[NDArray[np.floating], Placed]],
+) -> list[NDArray[np.uint8]]:
+    """Return the slice, and then each map with its peak over it, all with the lesion outlined.
+
+    Args:
+        pixels: uint8 (H, W).
+        lesion: bool (H, W).
+        maps: (H, W) as `enlarge` lays it, and how it lies to the lesion.
+
+    Returns:
+        uint8 (H, W, 3), RGB, each.
+    """
+    step = max(1, round(max(pixels.shape) / _SIDE))  # so thick that shrinking leaves it visible
+    edge = lesion & ~_shrunk(lesion, step)
+    drawn = [np.repeat(pixels[:, :, None], 3, axis=2)]
+    for laid, placed in maps:
+        positive = np.clip(laid, 0, None).astype(np.float32)
+        painted = evidence_overlay(pixels, positive, float(positive.max()))
+        for across in (0, 1):
+            reach = [step // 2 + 1, step // 2 + 1]
+            reach[across] = _ARM * step
+            rows = slice(max(0, placed.row - reach[0]), placed.row + reach[0])
+            columns = slice(max(0, placed.column - reach[1]), placed.column + reach[1])
+            painted[rows, columns] = _PEAK
+        drawn.append(painted)
+    for tile in drawn:
+        tile[edge] = _OUTLINE
+    return drawn
+
+
+def _shrunk(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
+    """Keep what is more than `pixels` away from the rim of the mask, along rows and columns."""
+    padded = np.pad(mask, pixels)
+    height, width = mask.shape
+    kept = mask.copy()
+    for shift in range(-pixels, pixels + 1):
+        rows, columns = (
+            slice(pixels + shift, pixels + shift + height),
+            slice(pixels, pixels + width),
+        )
+        kept &= padded[rows, columns]
+        rows, columns = (
+            slice(pixels, pixels + height),
+            slice(pixels + shift, pixels + shift + width),
+        )
+        kept &= padded[rows, columns]
+    return kept
+
+
+def _figure_name(name: str) -> str:
+    known = _FIGURES.get(name)
+    return known or f"Peak inside the lesion: {name.removeprefix('peak_inside_')}"
+
+
+def _told(figure: Mapping[str, float | None]) -> str:
+    if figure["value"] is None:
+        return "n/a"
+    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

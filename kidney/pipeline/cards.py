@@ -1,0 +1,91 @@
+"""The cards of a model and its data: files of the stations in, two pages of Markdown out."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kidney.artifact.card import ModelCard
+from kidney.artifact.reader import read_artifact
+from kidney.artifact.seal import check_seal
+from kidney.data.cache import open_thumbnails
+from kidney.data.data_card import data_card
+from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
+from kidney.data.scans.similarity import coordinates
+from kidney.data.split import LEAKY, dealt, read_split
+from kidney.data.validation.leakage import measure_leakage
+from kidney.errors import ArtifactError, KidneyError
+from kidney.evaluation.metrics.group_figures import group_figures
+from kidney.evaluation.report.artifact_card import artifact_card
+from kidney.files import write_text
+from kidney.pipeline.result_files import read_predictions
+
+MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
+
+
+def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out: Path) -> None:
+    """Write MODEL_CARD.md and DATA_CARD.md; the same files in give the same bytes.
+
+    Args:
+        artifact: kidney.onnx.
+        evaluation: folder of the evaluation that it was exported with; None: beside the artifact.
+        data: folder of its data; None: in the workspace that the artifact lies in.
+        out: folder where the cards go.
+
+    Raises:
+        KidneyError: a file is missing, or they are not of one model and one manifest.
+    """
+    content, card = read_artifact(artifact)
+    if not card.metrics:
+        raise ArtifactError(
+            f"Expected figures in the card of {artifact}, but it was never evaluated.",
+            "Run python scripts/evaluate.py and python export.py first.",
+        )
+    split = card.metrics["split"]["name"]
+    evaluation = evaluation or artifact.parent / "evaluation" / split
+    data = data or artifact.parent.parent / "data" / card.data["name"]
+    result = _json(evaluation / "metrics.json", "scripts/evaluate.py")
+    groups = group_figures(read_predictions(evaluation / "predictions.csv"), card.classes)
+    model = artifact_card(
+        card, artifact.name, len(content), check_seal(content), result, groups,
+        list(_localisations(artifact.parent / "localisation", card)),
+    )  # fmt: skip
+    described = _data_card(data, card, split)
+    write_text(out / MODEL_CARD, model)
+    write_text(out / DATA_CARD, described)
+
+
+def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
+    slices = read_manifest(folder)
+    split = read_split(folder, split_name, slices)
+    report = _json(folder / "validation.json", "scripts/validate.py")
+    thumbnails = open_thumbnails(folder, slices)
+    random = dealt(LEAKY, slices, split["folds"], split["seed"])
+    leaky = measure_leakage(slices, thumbnails, coordinates(thumbnails), random)
+    if report["data"] != card.data["fingerprint"]:
+        raise ArtifactError(
+            f"Expected the data that the model learned from, {card.data['fingerprint']}, but "
+            f"{folder} holds {report['data']}.",
+            "Name the folder of its data, or train on the data that are there now.",
+        )
+    rejected, doubtful = read_rejected(folder), read_boundaries(folder)
+    return data_card(card.data["name"], slices, rejected, doubtful, split, report, leaky)
+
+
+def _localisations(folder: Path, card: ModelCard) -> Iterator[dict[str, Any]]:
+    """Yield what was measured of this model; other models may have been measured there before."""
+    for path in sorted(folder.glob("*/localisation.json")):
+        found = _json(path, "scripts/localise.py")
+        if found["model"]["run"] == card.run:
+            yield found
+
+
+def _json(path: Path, maker: str) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise KidneyError(
+            f"Expected {path.name} in {path.parent}, but: {error}.",
+            f"Run python {maker} with the same arguments first.",
+        ) from error
+    return found

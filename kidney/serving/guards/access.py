@@ -1,0 +1,167 @@
+"""Who may ask what: a key, a session of the page, or anyone on this machine where keys are off."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from flask import Flask, g, redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from kidney.errors import ConfigError
+from kidney.serving.guards.keys import REMEDY, Key, load_keys, owner
+from kidney.serving.guards.session import holder
+from kidney.serving.problems import Problem, RequestError
+from kidney.serving.settings import Settings
+
+# All else needs a key or a session. These say nothing of a patient, a model or a key.
+OPEN_PATHS = frozenset(
+    {
+        "/healthz", "/readyz", "/login", "/manifest.webmanifest", "/service-worker.js",
+        "/api/v1/openapi.json",
+    }
+)  # fmt: skip
+OPEN_BELOW = ("/static/", "/api/v1/docs")
+METRICS = "/metrics"
+_SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+_SHORTEST_SECRET = 32  # characters
+
+
+def check_auth(settings: Settings) -> None:
+    """See that nobody but this machine can reach a server without keys.
+
+    Raises:
+        ConfigError: keys are off and the server listens to others; keys are on and there is none,
+            or one cannot be read; the secret of the sessions is short.
+    """
+    if not settings.auth:
+        if not is_loopback(settings.host):
+            raise ConfigError(
+                f"Expected KIDNEY_AUTH=off only on a loopback address, but the server is to listen "
+                f"on {settings.host}, where others reach it.",
+                f"Listen on 127.0.0.1, or leave KIDNEY_AUTH on. {REMEDY}",
+            )
+        return
+    if not load_keys(settings):
+        raise ConfigError(
+            "Expected an API key, since KIDNEY_AUTH is on, but there is none.",
+            f"{REMEDY} On this machine alone KIDNEY_AUTH=off serves without keys.",
+        )
+    if 0 < len(settings.session_secret) < _SHORTEST_SECRET:
+        raise ConfigError(
+            f"Expected KIDNEY_SESSION_SECRET to have {_SHORTEST_SECRET} characters or more, but it "
+            f"has {len(settings.session_secret)}.",
+            "Set it to what `openssl rand -hex 32` prints, or unset it: the server then makes one.",
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address or a name is one that only this machine reaches."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
+    """Let `app` answer only those who may ask. `g.key_name` then says who it is, or is empty."""
+
+    @app.before_request
+    def let_in() -> Response | None:
+        g.key_name = ""
+        g.by_session = False
+        if not settings.auth:
+            _from_here_only(settings)
+            return None
+        key = _sent_key()
+        if key is not None:
+            known = owner(key, keys)
+            if known is None:
+                raise RequestError(_WRONG_KEY)
+            g.key_name = known.name
+        elif (name := holder(keys)) is not None:
+            g.key_name, g.by_session = name, True
+        if g.key_name or _is_open(settings):
+            return None
+        if request.path.startswith("/api/") or request.path == METRICS:
+            raise RequestError(_NO_KEY)
+        return redirect(url_for("session.login"), 303)
+
+    @app.after_request
+    def ask_for_key(response: Response) -> Response:
+        if response.status_code == 401:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="kidney"'
+        return response
+
+
+def _is_open(settings: Settings) -> bool:
+    path = request.path
+    return (
+        request.endpoint is None  # no such address or method; that is told to anyone
+        or request.method == "OPTIONS"  # a browser asks before it sends a key
+        or path in OPEN_PATHS
+        or path.startswith(OPEN_BELOW)
+        or (path == METRICS and is_loopback(settings.host) and not settings.proxies)
+    )
+
+
+def _sent_key() -> str | None:
+    kind, _, key = request.headers.get("Authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return key.strip()
+    return request.headers.get("X-API-Key")
+
+
+def _from_here_only(settings: Settings) -> None:
+    """Refuse what a page of someone else sends through the browser of whoever runs the server.
+
+    A name that leads to this machine without being its own is how such a page becomes one of the
+    same origin (DNS rebinding). Sec-Fetch-Site and Origin are written by the browser and no page
+    can change them; programs send neither. As OWASP and Go's CrossOriginProtection have it.
+    """
+    name = urlsplit(f"//{request.host}").hostname or ""
+    if not is_loopback(name) and name != settings.host:
+        raise RequestError(_FOREIGN_NAME)
+    if request.method in _SAFE_METHODS:
+        return
+    origin = request.headers.get("Origin")
+    if origin in settings.cors_origins:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is None:
+        same = origin is None or urlsplit(origin).netloc == request.host
+    else:
+        same = site in ("same-origin", "none")
+    if not same:
+        raise RequestError(_FOREIGN_PAGE)
+
+
+_REMEDY = "Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in at /login."
+_NO_KEY = Problem(
+    401,
+    "A key is needed",
+    "Expected an API key, but the request has none.",
+    _REMEDY,
+    "urn:kidney:problem:no-key",
+)
+_WRONG_KEY = Problem(
+    401,
+    "The key is not known",
+    "Expected an API key of this server, but got another one.",
+    f"Ask whoever runs this server for a key. {_REMEDY}",
+    "urn:kidney:problem:wrong-key",
+)
+_FOREIGN_NAME = Problem(
+    403,
+    "Not from this machine",
+    "Expected a name or an address of this machine, since the server runs without keys.",
+    "Use http://127.0.0.1 and the port; to serve others, set KIDNEY_API_KEYS.",
+    "urn:kidney:problem:foreign-name",
+)
+_FOREIGN_PAGE = Problem(
+    403,
+    "Sent by another page",
+    "Expected a request of this server's own page or of a program, but another page sent it.",
+    "Open the page of this server, or list the other page's origin in KIDNEY_CORS_ORIGINS.",
+    "urn:kidney:problem:foreign-page",
+)

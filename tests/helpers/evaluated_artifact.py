@@ -1,0 +1,21 @@
+"""An artifact and the evaluation of its run, as export and evaluation leave them."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from kidney.evaluation.evaluation_record import macro_auroc
+from tests.helpers.simulated_models import evidence
+from tests.helpers.tiny_model import CARD, write_tiny_model
+
+
+def write_evaluated(folder: Path, run: str, skill: float, sharpness: float = 1.0, **split: Any):
+    """Write kidney.onnx of a run and its evaluation into `folder`; see `evidence` for the rest."""
+    model = evidence(skill, sharpness, seed=1, **split)
+    result = {**model.result, "model": {"backbone": "tiny", "run": run}}
+    result["figures"] = {"macro_auroc": {"value": macro_auroc(model)}}
+    folder.mkdir(parents=True)
+    model.said.to_csv(folder / "predictions.csv", index=False)
+    (folder / "metrics.json").write_text(json.dumps(result))
+    write_tiny_model(folder / "kidney.onnx", card=dataclasses.replace(CARD, run=run))

@@ -1,0 +1,131 @@
+import math
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kidney.imaging.dicom import DicomHeader, read_dicom, read_header
+from kidney.imaging.dicom_order import Series, group_series
+
+HEADER = DicomHeader(
+    modality="CT", image_type=("ORIGINAL", "PRIMARY", "AXIAL"), patient_id="P", study_uid="1",
+    series_uid="1.1", sop_uid="1.1.1", instance=1, rows=512, columns=512, frames=1, view="axial",
+    position=0.0, pixel_mm=0.8, slice_mm=5.0, contrast="", window=None,
+)  # fmt: skip
+
+
+def stack(folder: str, heights: list[float], **values: object) -> list[tuple[str, DicomHeader]]:
+    """Return files named by their place in the list."""
+    return [
+        (f"{folder}/{number:03d}", replace(HEADER, position=height, **values))
+        for number, height in enumerate(heights)
+    ]
+
+
+def only(headers: list[tuple[str, DicomHeader]]) -> Series:
+    (series,), refused = group_series(headers)
+    assert refused == []
+    return series
+
+
+@given(st.permutations(range(15)))
+def test_the_order_of_the_files_never_matters(order: list[int]):
+    files = [
+        *stack("a", [9, 3, 6, 0]),
+        *stack("b", [1, 2, 3], series_uid="1.2", patient_id="Q"),
+        *stack("c", [5, 5, 5], series_uid="", study_uid=""),
+        *stack("e", [7, 8], patient_id="Q"),
+        *stack("f", [4], patient_id=""),
+        *stack("d", [0, 1], modality="MR"),
+    ]
+    assert group_series([files[index] for index in order]) == group_series(files)
+
+
+def test_slices_run_from_the_head_to_the_feet():
+    series = only(stack("a", [0, 30, 10, 20]))
+    assert series.names == ("a/001", "a/003", "a/002", "a/000")
+    assert series.slice_mm == 10  # as the positions say, and not the headers
+    assert (series.study_uid, series.series_uid, series.patient_id) == ("1", "1.1", "P")
+    assert (series.view, series.contrast) == ("axial", "")
+
+
+def test_the_distance_is_the_median_gap():
+    assert only(stack("a", [0, 2, 4, 6, 60])).slice_mm == 2  # a missing part changes nothing
+    assert only(stack("a", [0, 2, 2, 2, 2, 4])).slice_mm == 2  # nor does a slice scanned twice
+    assert math.isnan(only(stack("a", [0])).slice_mm)
+
+
+def test_without_positions_the_instance_numbers_decide_then_the_names():
+    files = stack("a", [0, 0, 0])
+    numbers = (3, None, 1)
+    files = [
+        (name, replace(header, position=None, instance=number))
+        for (name, header), number in zip(files, numbers, strict=True)
+    ]
+    series = only(files)
+    assert series.names == ("a/002", "a/000", "a/001")
+    assert math.isnan(series.slice_mm)
+    nameless = [(name, replace(header, instance=None)) for name, header in files]
+    assert only(nameless).names == ("a/000", "a/001", "a/002")
+
+
+def test_one_series_may_lie_in_two_folders_and_two_in_one():
+    scattered = [*stack("a", [0, 1]), *stack("b", [2, 3])]
+    assert only(scattered).names == ("b/001", "b/000", "a/001", "a/000")
+    mixed = [*stack("a", [0, 1]), *[(f"{n}x", h) for n, h in stack("a", [0, 1], series_uid="2")]]
+    assert [len(series.names) for series in group_series(mixed)[0]] == [2, 2]
+
+
+def test_where_series_have_no_uid_the_folder_takes_its_place():
+    files = [*stack("a", [0, 1], series_uid=""), *stack("b", [0, 1], series_uid="")]
+    assert [series.names for series in group_series(files)[0]] == [
+        ("a/001", "a/000"), ("b/001", "b/000"),
+    ]  # fmt: skip
+
+
+def test_one_uid_for_two_patients_makes_two_series():
+    files = [*stack("a", [0, 1]), *stack("b", [0, 1], patient_id="Q")]
+    files += stack("c", [0], patient_id="")  # of either
+    assert [(series.patient_id, len(series.names)) for series in group_series(files)[0]] == [
+        ("P", 2), ("Q", 2), ("", 1),
+    ]  # fmt: skip
+
+
+def test_a_file_without_a_patient_belongs_to_the_only_one_of_its_series():
+    series = only([*stack("a", [0, 1]), *stack("b", [2], patient_id="")])
+    assert (series.patient_id, len(series.names)) == ("P", 3)
+
+
+def test_contrast_and_views_are_those_of_the_whole_series():
+    files = stack("a", [0, 1])
+    files[1] = (files[1][0], replace(files[1][1], contrast="enhanced", view="oblique"))
+    assert (only(files).contrast, only(files).view) == ("enhanced", "")
+
+
+def test_what_is_no_slice_of_a_scan_is_refused_with_the_reason():
+    files = [
+        *stack("a", [0], image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")),
+        *stack("b", [0], modality="SR", rows=0, columns=0),
+        *stack("c", [0], rows=0),
+        *stack("d", [0]),
+    ]
+    series, refused = group_series(files)
+    assert [entry.names for entry in series] == [("d/000",)]
+    assert [name for name, _ in refused] == ["a/000", "b/000", "c/000"]
+    for (_, reason), word in zip(refused, ("localizer", "SR", "without a picture"), strict=True):
+        assert word in reason
+
+
+def test_a_real_series_is_one_scan_in_the_order_of_its_numbers(real_files: dict[str, bytes]):
+    headers = {name: read_header(data, name) for name, data in real_files.items()}
+    series = only(list(headers.items()))
+    assert len(series.names) == 20
+    numbers = [headers[name].instance for name in series.names]
+    assert numbers in (sorted(numbers), sorted(numbers, reverse=True))
+    assert series.slice_mm == 2
+    # Neighbours look more alike than the ends do, so the order is that of the body.
+    first, second, last = (
+        read_dicom(real_files[series.names[index]], "x").hu.astype(float) for index in (0, 1, -1)
+    )
+    assert np.abs(first - second).mean() < np.abs(first - last).mean()
