@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
         rows = slices[parts == part]
         labels = rows["label"].value_counts().sort_index().to_dict()
         print(f"{part:5} {len(rows):6,} slices of {rows['scan'].nunique():4} scans  {labels}")
-    print(f"Split {split['name']!r} in {split['folds']} folds: {path}")
+    print(f"Split {split.name!r} in {split.folds} folds: {path}")
 
 
 if __name__ == "__main__":

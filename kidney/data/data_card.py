@@ -13,7 +13,7 @@ import pandas as pd
 
 from kidney.data.about import about
 from kidney.data.manifest import fingerprint
-from kidney.data.split import fold_of_slices
+from kidney.data.split import Split, fold_of_slices
 from kidney.data.validation.confounders import KINDS, STRONG, by_scan
 from kidney.data.validation.leakage import Leakage
 from kidney.errors import DataError
@@ -64,7 +64,7 @@ def data_card(
     slices: pd.DataFrame,
     rejected: pd.DataFrame,
     doubtful: pd.DataFrame,
-    split: Mapping[str, Any],
+    split: Split,
     report: Mapping[str, Any],
     leaky: Leakage,
 ) -> str:
@@ -153,18 +153,18 @@ def _told_or_not(slices: pd.DataFrame, doubtful: pd.DataFrame) -> Iterator[str]:
 
 
 def _splits(
-    slices: pd.DataFrame, split: Mapping[str, Any], report: Mapping[str, Any], leaky: Leakage
+    slices: pd.DataFrame, split: Split, report: Mapping[str, Any], leaky: Leakage
 ) -> Iterator[str]:
     yield text(
-        f"Split {split['name']}: every {split['unit']} is dealt into one of {split['folds']} folds "
-        f"by label, contrast phase and view (seed {split['seed']}). Scans of each class in a fold:"
+        f"Split {split.name}: every {split.unit} is dealt into one of {split.folds} folds "
+        f"by label, contrast phase and view (seed {split.seed}). Scans of each class in a fold:"
     )
     fold = fold_of_slices(slices, split)
     scans = slices.groupby(["label", fold])["scan"].nunique().unstack(fill_value=0)
     rows = [(label, *row) for label, row in zip(scans.index, scans.to_numpy(), strict=True)]
     yield from ("", *table(["class", *(f"fold {number}" for number in scans.columns)], rows), "")
     own = report["leakage"]
-    header = ["each fold tested once", f"split {split['name']}", "slices dealt at random"]
+    header = ["each fold tested once", f"split {split.name}", "slices dealt at random"]
     measured = [
         ("test slices with a near copy in training", "near_copies"),
         ("test slices whose nearest other slice is in training", "nearest_in_training"),

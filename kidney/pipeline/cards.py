@@ -12,7 +12,7 @@ from kidney.data.cache import open_thumbnails
 from kidney.data.data_card import data_card
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
 from kidney.data.scans.similarity import coordinates
-from kidney.data.split import LEAKY, dealt, read_split
+from kidney.data.split import LEAKY, make_split, read_split
 from kidney.data.validation.leakage import measure_leakage
 from kidney.errors import ArtifactError, KidneyError
 from kidney.evaluation.metrics.group_figures import group_figures
@@ -60,7 +60,7 @@ def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
     split = read_split(folder, split_name, slices)
     report = _json(folder / "validation.json", "scripts/validate.py")
     thumbnails = open_thumbnails(folder, slices)
-    random = dealt(LEAKY, slices, split["folds"], split["seed"])
+    random = make_split(LEAKY, slices, split.folds, split.seed)
     leaky = measure_leakage(slices, thumbnails, coordinates(thumbnails), random)
     if report["data"] != card.data["fingerprint"]:
         raise ArtifactError(

@@ -17,9 +17,10 @@ from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, re
 from kidney.data.scans.similarity import coordinates
 from kidney.data.split import (
     LEAKY,
+    Split,
     StaleSplitError,
     check_folds,
-    dealt,
+    make_split,
     parts_in,
     read_split,
     split_path,
@@ -125,9 +126,7 @@ def validate_stage(cfg: DictConfig) -> list[Finding]:
     return [finding for finding in found if finding["level"] == "fail"]
 
 
-def _split_to_check(
-    cfg: DictConfig, slices: pd.DataFrame
-) -> tuple[dict[str, Any] | None, list[Finding]]:
+def _split_to_check(cfg: DictConfig, slices: pd.DataFrame) -> tuple[Split | None, list[Finding]]:
     """Return the split file, or what would be dealt; and what is wrong with either."""
     folder, asked = data_folder(cfg), cfg.split
     found: list[Finding] = []
@@ -137,7 +136,7 @@ def _split_to_check(
                 split = read_split(folder, asked.name, slices)
                 check_folds(split, asked.fold, asked.validation_fold)
                 return split, found
-        split = dealt(asked.name, slices, asked.folds, asked.seed)
+        split = make_split(asked.name, slices, asked.folds, asked.seed)
     except DataError as error:
         return None, [no_split(asked.name, error.problem, error.remedy)]
     check_folds(split, asked.fold, asked.validation_fold)
@@ -151,7 +150,7 @@ def split_stage(cfg: DictConfig) -> Path:
     return write_split(folder, split.name, read_manifest(folder), split.folds, split.seed)
 
 
-def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
+def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, Split]:
     """Return manifest and split; ingest, validate and split where that has not happened yet.
 
     Raises:
@@ -161,7 +160,7 @@ def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
         return _prepare(cfg)
 
 
-def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, Split]:
     folder = data_folder(cfg)
     if not (folder / "manifest.csv").is_file():
         print(f"No data in {folder} yet: ingesting {origin_of(cfg) or 'it'}", flush=True)
@@ -188,7 +187,7 @@ def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not path.is_file():
         split_stage(cfg)
     split = read_split(folder, cfg.split.name, slices)
-    asked, found = (cfg.split.folds, cfg.split.seed), (split["folds"], split["seed"])
+    asked, found = (cfg.split.folds, cfg.split.seed), (split.folds, split.seed)
     if asked != found:
         raise DataError(
             f"Expected a split of {asked[0]} folds dealt with seed {asked[1]}, but {path} has "

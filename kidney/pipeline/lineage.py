@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kidney.data.cache import open_thumbnails
 from kidney.data.manifest import fingerprint
-from kidney.data.split import parts_of, split_fingerprint
+from kidney.data.split import Split, parts_of, split_fingerprint
 from kidney.imaging.baseline import baseline
 from kidney.models.backbones import weights_identity
 from kidney.pipeline.data_stages import data_folder
@@ -21,7 +21,7 @@ from kidney.training.features import features_path
 
 
 def lineage_of(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], validation_folds: Sequence[int]
+    cfg: DictConfig, slices: pd.DataFrame, split: Split, validation_folds: Sequence[int]
 ) -> dict[str, Any]:
     """Return, as plain values, which data, split, weights and code a training starts from.
 
@@ -42,7 +42,7 @@ def lineage_of(
             "fingerprint": split_fingerprint(split),
             "fold": cfg.split.fold,
             "validation_folds": list(validation_folds),
-            "folds": split["folds"],
+            "folds": split.folds,
         },
         "baseline": _baseline(cfg, slices, split, validation_folds),
         "weights": weights_identity(cfg.model.backbone, cfg.model.weights),
@@ -51,7 +51,7 @@ def lineage_of(
 
 
 def _baseline(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], validation_folds: Sequence[int]
+    cfg: DictConfig, slices: pd.DataFrame, split: Split, validation_folds: Sequence[int]
 ) -> dict[str, Any]:
     parts = parts_of(slices, split, cfg.split.fold, validation_folds[0])
     rows = np.flatnonzero(parts == "train" if len(validation_folds) == 1 else parts != "test")

@@ -10,6 +10,7 @@ import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from kidney.data.cache import open_cache
+from kidney.data.split import Split
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.metrics.classification import figures
 from kidney.evaluation.report.examples import Explain, worst_examples
@@ -58,7 +59,7 @@ class Pooled:
 def cross_validate(
     cfg: DictConfig,
     slices: pd.DataFrame,
-    split: dict[str, Any],
+    split: Split,
     parent: str | None = None,
     name: str | None = None,
 ) -> Pooled:
@@ -81,10 +82,10 @@ def cross_validate(
     run_id = _open_run(tracking, folder, cfg, lineage, parent, name)
     with closed_when_cut_off(tracking, run_id):
         tables = []
-        for fold in range(split["folds"]):
+        for fold in range(split.folds):
             file = folder / f"fold-{fold}.csv"
             if not file.is_file():
-                print(f"Fold {fold} of {split['folds']}", flush=True)
+                print(f"Fold {fold} of {split.folds}", flush=True)
                 said = _fold_predictions(_of_fold(cfg, fold), slices, split, run_id)
                 write_text(file, said.to_csv(index=False))
             tables.append(read_predictions(file))
@@ -95,7 +96,7 @@ def cross_validate(
     return pooled
 
 
-def job_of_folds(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> str:
+def job_of_folds(cfg: DictConfig, slices: pd.DataFrame, split: Split) -> str:
     """Return 10 hexadecimal digits of all that decides the result of a cross-validation."""
     cfg = _of_fold(cfg, 0)
     return job_of(cfg, lineage_of(cfg, slices, split, validation_folds(cfg, split)))
@@ -126,7 +127,7 @@ def _open_run(
 
 
 def _fold_predictions(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], parent: str
+    cfg: DictConfig, slices: pd.DataFrame, split: Split, parent: str
 ) -> pd.DataFrame:
     """Train one fold and return what is said of its validation and of its test slices."""
     best = train(cfg, slices, split, parent)
@@ -140,7 +141,7 @@ def _fold_predictions(
 def _pool(
     cfg: DictConfig,
     slices: pd.DataFrame,
-    split: dict[str, Any],
+    split: Split,
     said: pd.DataFrame,
     lineage: dict[str, Any],
     folder: Path,
@@ -172,7 +173,7 @@ def _pool(
 
 
 def _explain_by_fold(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], said: pd.DataFrame
+    cfg: DictConfig, slices: pd.DataFrame, split: Split, said: pd.DataFrame
 ) -> Explain:
     """Return what explains a row of the pooled table: the model of its fold."""
 

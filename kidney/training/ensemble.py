@@ -16,7 +16,7 @@ import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from kidney.data.split import check_folds, validation_fold_of
+from kidney.data.split import Split, check_folds, validation_fold_of
 from kidney.errors import ConfigError
 from kidney.files import whole_file, write_text
 from kidney.models.average import average
@@ -53,7 +53,7 @@ class Trained:
     validation: pd.DataFrame
 
 
-def validation_folds(cfg: DictConfig, split: dict[str, Any]) -> list[int]:
+def validation_folds(cfg: DictConfig, split: Split) -> list[int]:
     """Return the folds that validate in turn.
 
     Raises:
@@ -62,12 +62,12 @@ def validation_folds(cfg: DictConfig, split: dict[str, Any]) -> list[int]:
     fold, asked = cfg.split.fold, cfg.split.validation_fold
     check_folds(split, fold, asked)
     if asked is None and cfg.model.trains != "network":
-        return [other for other in range(split["folds"]) if other != fold]
+        return [other for other in range(split.folds) if other != fold]
     return [validation_fold_of(split, fold, asked)]
 
 
 def train(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], parent: str | None = None
+    cfg: DictConfig, slices: pd.DataFrame, split: Split, parent: str | None = None
 ) -> Trained:
     """Train what `cfg` describes; go on where the same training was cut off.
 

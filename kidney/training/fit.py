@@ -25,6 +25,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from kidney.data.datamodule import KidneyDataModule, SliceDataset
+from kidney.data.split import Split
 from kidney.errors import ConfigError
 from kidney.models.prepare import prepare
 from kidney.models.task import KidneyTask
@@ -44,9 +45,7 @@ from kidney.training.memory import keep_freed_memory
 from kidney.training.resume import opened, reopened
 
 
-def fit(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], folder: Path, parent: str
-) -> Path:
+def fit(cfg: DictConfig, slices: pd.DataFrame, split: Split, folder: Path, parent: str) -> Path:
     """Train what `cfg` describes with one fold for validation; go on where it was cut off.
 
     While last.ckpt lies in `folder` the fit is unfinished.

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, distribution_to_json
 from optuna.trial import FrozenTrial, TrialState
 
+from kidney.data.split import Split
 from kidney.errors import ConfigError
 from kidney.files import write_text
 from kidney.pipeline.lineage import runs_folder
@@ -31,7 +32,7 @@ _RUN = "run"  # attribute of the study: its tracking run
 _NONE = object()
 
 
-def search(cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any]) -> FrozenTrial:
+def search(cfg: DictConfig, slices: pd.DataFrame, split: Split) -> FrozenTrial:
     """Try settings until `search.trials` cross-validations are done; return the best trial.
 
     A trial's value is the macro AUROC on the validation parts; test parts play no part. The
@@ -126,7 +127,7 @@ def _job(
     cfg: DictConfig,
     space: Mapping[str, BaseDistribution],
     slices: pd.DataFrame,
-    split: dict[str, Any],
+    split: Split,
 ) -> str:
     """Return 10 hexadecimal digits of all that decides which trials are made."""
     where = {name: distribution_to_json(space[name]) for name in sorted(space)}

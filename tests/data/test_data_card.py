@@ -8,7 +8,7 @@ import pytest
 from kidney.data.about import about
 from kidney.data.data_card import data_card
 from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, read_rejected
-from kidney.data.split import dealt
+from kidney.data.split import make_split
 from kidney.data.validation.checks import summary
 from kidney.data.validation.leakage import Leakage
 from kidney.errors import DataError
@@ -33,7 +33,7 @@ def page(folder: Path, name: str = "ct_kidney", **changes) -> str:
         "data": fingerprint(slices), "summary": summary(slices), "findings": FOUND,
         "confounders": [BIAS], "leakage": OWN,
     } | changes  # fmt: skip
-    split = dealt("by_scan", slices, 4, 0)
+    split = make_split("by_scan", slices, 4, 0)
     rejected, doubtful = read_rejected(folder), read_boundaries(folder)
     return data_card(name, slices, rejected, doubtful, split, report, RANDOM)
 

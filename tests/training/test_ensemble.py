@@ -52,7 +52,7 @@ def trained(workspace: Path) -> Any:
 def test_every_fold_but_the_test_fold_validates_once_where_a_part_is_trained(trained: Any):
     cfg, slices, split, best = trained
     assert validation_folds(cfg, split) == [1, 2]
-    fold_of = slices["patient"].map(split["fold_of"])
+    fold_of = slices["patient"].map(split.fold_of)
     assert sorted(best.validation["path"]) == sorted(slices["path"][fold_of != 0])
     assert best.validation[["normal", "cyst", "tumor", "stone"]].sum(axis=1).round(4).eq(1).all()
 

@@ -14,7 +14,7 @@ from PIL import Image
 from kidney.data.cache import open_thumbnails
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
 from kidney.data.scans.similarity import coordinates
-from kidney.data.split import dealt, parts_in
+from kidney.data.split import make_split, parts_in
 from kidney.data.validation.checks import findings, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import across_labels, measure_leakage
@@ -46,7 +46,7 @@ def page_of(folder: Path, split_name: str | None) -> str:
     found = findings(slices, read_rejected(folder), twins, biases, classes, LIMITS, folds=3)
     leakage = parts = None
     if split_name:
-        split = dealt(split_name, slices, 3, 0)
+        split = make_split(split_name, slices, 3, 0)
         leakage, parts = (
             measure_leakage(slices, thumbnails, coordinates(thumbnails), split),
             parts_in(slices, split, 0),
