@@ -12,8 +12,6 @@ setup: .venv/ready ## Make .venv with the locked dependencies
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,export,dev]'
-	# It asks for an old cloudpickle and works with today's.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps hydra-ray-launcher==1.2.2
 	touch $@
 
 demo: setup ## Run the whole road on the built-in phantom

@@ -13,19 +13,18 @@ def main(cfg: DictConfig) -> None:
     from kidney.export.build import build_artifact
     from kidney.export.convert import convert_artifact
     from kidney.export.summary import summary, verified
-    from kidney.pipeline.export_parts import material_of
-    from kidney.pipeline.select_checkpoint import choose_checkpoint
+    from kidney.pipeline.checkpoints import choose_checkpoint, export_data
 
     chosen = choose_checkpoint(cfg)
     print(f"Exporting {chosen.checkpoint} because {chosen.reason}", flush=True)
     artifacts = Path(cfg.artifacts)
     evaluation = artifacts / "evaluation" / cfg.split.name / "metrics.json"
-    parts, figures_of = material_of(cfg, chosen.checkpoint)
+    data, figures_of = export_data(cfg, chosen.checkpoint)
     path = artifacts / "kidney.onnx"
-    card = build_artifact(chosen.checkpoint, evaluation, *parts.validation, path)
+    card = build_artifact(chosen.checkpoint, evaluation, *data.validation, path)
     print(f"{verified(card)}\n{summary(path, card)}", flush=True)
     for precision in (name for name, wanted in cfg.export.items() if wanted):
-        print(convert_artifact(path, precision, parts.training.slices, *parts.test, figures_of))
+        print(convert_artifact(path, precision, data.training.slices, *data.test, figures_of))
 
 
 if __name__ == "__main__":

@@ -21,25 +21,25 @@ def main(cfg: DictConfig) -> None:
 
 
 def _test_part(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
-    from kidney.pipeline.evaluate_checkpoint import evaluate_stage
+    from kidney.pipeline.evaluate import evaluate_checkpoint
 
-    return evaluate_stage(cfg)
+    return evaluate_checkpoint(cfg)
 
 
 def _external(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     import numpy as np
 
     from kidney.artifact.predictor import Predictor
-    from kidney.pipeline.evaluate_external import evaluate_external
+    from kidney.pipeline.evaluate import evaluate_external
 
     predictor = Predictor(Path(cfg.artifact))
 
     def predict(slices: Sequence[Any]) -> tuple[Any, ...]:
-        answers = predictor.predict(slices)
+        predictions = predictor.predict(slices)
         return (
-            np.stack([answer.probabilities for answer in answers]),
-            np.stack([answer.logits for answer in answers]),
-            np.array([answer.ood_score for answer in answers], dtype=np.float64),
+            np.stack([prediction.probabilities for prediction in predictions]),
+            np.stack([prediction.logits for prediction in predictions]),
+            np.array([prediction.ood_score for prediction in predictions], dtype=np.float64),
         )
 
     return evaluate_external(cfg, predictor.card, predict)

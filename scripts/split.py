@@ -10,7 +10,7 @@ from kidney.pipeline.entry import entry_point
 
 @entry_point
 def main(cfg: DictConfig) -> None:
-    """Deal the scans and print the parts of the chosen fold."""
+    """Assign the scans to folds and print the parts of the chosen fold."""
     path = split_stage(cfg)
     slices = read_manifest(data_folder(cfg))
     split = read_split(data_folder(cfg), cfg.split.name, slices)

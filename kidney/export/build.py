@@ -39,8 +39,9 @@ def build_artifact(
         ArtifactError: the checkpoint was not evaluated or was trained on a leaky split, or the
             file does not agree with torch. `path` then stays as it was.
     """
-    classifier, settings = load_checkpoint(checkpoint)
-    card = card_of(classifier, settings, checkpoint, evaluation)
+    loaded = load_checkpoint(checkpoint)
+    classifier = loaded.classifier
+    card = card_of(loaded, checkpoint, evaluation)
     with whole_file(path) as temporary:
         model = to_onnx(classifier)
         write_onnx(model, card, temporary)

@@ -1,66 +1,62 @@
 """What a checkpoint and its evaluation say, as the card of the file that is made of them."""
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kidney.artifact.card import ModelCard
 from kidney.artifact.contract import INPUT_CONTRACT, window_contract
-from kidney.artifact.decision import Rules
 from kidney.errors import ArtifactError
 from kidney.evaluation.report.model_card import CAVEATS, USE
 from kidney.files import sha256
 from kidney.models.backbones import weights_licence
-from kidney.models.classifier import KidneyClassifier
+from kidney.models.checkpoint import Checkpoint
 from kidney.reporting.labels import class_name
 
 METRICS = ("split", "slices", "scans", "figures")  # of an evaluation, what a card tells
 _EVALUATE = "Run python scripts/evaluate.py with the same arguments first."
 
 
-def card_of(
-    classifier: KidneyClassifier, settings: dict[str, Any], checkpoint: Path, evaluation: Path
-) -> ModelCard:
+def card_of(checkpoint: Checkpoint, path: Path, evaluation: Path) -> ModelCard:
     """Return the card of a checkpoint; verification and benchmark are still to come.
 
     Args:
-        classifier: of the checkpoint.
-        settings: of the checkpoint.
         checkpoint: what training wrote.
+        path: its file.
         evaluation: metrics.json of this very checkpoint; its figures go into the card.
 
     Raises:
-        ArtifactError: the checkpoint was not evaluated, is of an earlier version or was trained on
-            a leaky split.
+        ArtifactError: the checkpoint was not evaluated or was trained on a leaky split.
     """
-    lineage = settings["lineage"]
-    if lineage["split"]["name"] == "leaky":
+    lineage, hparams = checkpoint.lineage, checkpoint.hparams
+    if lineage.split.name == "leaky":
         raise ArtifactError(
             "Expected a model trained on a split by scan, but this one was trained on 'leaky'.",
             "Leaky runs exist for comparison only. Train with split=by_scan.",
         )
     return ModelCard(
-        classes=tuple(settings["classes"]),
-        names={name: class_name(name) for name in settings["classes"]},
+        classes=tuple(hparams.classes),
+        names={name: class_name(name) for name in hparams.classes},
         input=dict(INPUT_CONTRACT),
-        window=window_contract(lineage["data"].get("window")),
-        image_size=settings["image_size"],
-        backbone=settings["backbone"],
-        weights=lineage["weights"],
-        weights_licence=weights_licence(lineage["weights"]),
+        window=window_contract(lineage.data.window),
+        image_size=hparams.image_size,
+        backbone=hparams.backbone,
+        weights=lineage.weights,
+        weights_licence=weights_licence(lineage.weights),
         precision="float32",
         made_from=None,
-        bias=tuple(classifier.head.bias.tolist()),
-        temperature=float(classifier.temperature),
-        rules=Rules(**settings["rules"]),
-        data=lineage["data"],
-        baseline=_baseline_of(lineage),
-        metrics=_metrics_of(checkpoint, evaluation),
+        bias=tuple(checkpoint.classifier.head.bias.tolist()),
+        temperature=float(checkpoint.classifier.temperature),
+        rules=checkpoint.rules,
+        data=asdict(lineage.data),
+        baseline=dict(lineage.baseline),
+        metrics=_metrics_of(path, evaluation),
         verification={},
         benchmark={},
-        code=lineage["code"],
-        run=lineage["run"],
+        code=lineage.code,
+        run=lineage.run,
         created=now(),
         intended_use=USE,
         limits=" ".join(CAVEATS),
@@ -70,17 +66,6 @@ def card_of(
 def now() -> str:
     """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _baseline_of(lineage: dict[str, Any]) -> dict[str, Any]:
-    if "baseline" not in lineage:
-        raise ArtifactError(
-            "Expected a checkpoint that knows what its training slices look like, but this one is "
-            "of an earlier version.",
-            "Train again with this version, then export.",
-        )
-    baseline: dict[str, Any] = lineage["baseline"]
-    return baseline
 
 
 def _metrics_of(checkpoint: Path, evaluation: Path) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, weights: str, image_size: int, stages: Sequence[int]) -> None:
         super().__init__()
+        self.name, self.stages = name, tuple(stages)
         if not timm.is_model(name):
             similar = timm.list_models(f"*{name[:6]}*")[:8]
             raise ConfigError(

@@ -16,9 +16,9 @@ from kidney.data.split import LEAKY, make_split, read_split
 from kidney.data.validation.leakage import measure_leakage
 from kidney.errors import ArtifactError, KidneyError
 from kidney.evaluation.metrics.group_figures import group_figures
+from kidney.evaluation.predictions import read_predictions
 from kidney.evaluation.report.artifact_card import artifact_card
 from kidney.files import write_text
-from kidney.pipeline.result_files import read_predictions
 
 MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
 

@@ -132,9 +132,11 @@ def download(
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(wanted.partial, f"Another process downloads {path}: waiting for it") as file:
+        lock = wanted.partial.with_name(f"{wanted.partial.name}.lock")
+        with locked(lock, f"Another process downloads {path}: waiting for it"):
             if not _is_finished(wanted):
-                _complete(wanted, file, progress)
+                with wanted.partial.open("ab", buffering=0) as file:
+                    _complete(wanted, file, progress)
     except OSError as error:
         raise _no_file(wanted, error) from error
     return path

@@ -189,7 +189,9 @@ def withdrawn(tracking: Tracking, name: str, version: Version) -> str | None:
     return max((time for time in times if time), default=None)
 
 
-def crown(tracking: Tracking, name: str, version: Version, instead_of: Version | None) -> None:
+def set_champion(
+    tracking: Tracking, name: str, version: Version, instead_of: Version | None
+) -> None:
     """Make a version the champion, and the champion that it was judged against the previous one.
 
     The alias moves in one step and last: whoever is interrupted before leaves the old champion,

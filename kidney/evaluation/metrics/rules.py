@@ -21,7 +21,7 @@ def fit_rules(
     sensitivity: float,
     coverage: float,
     risk: float,
-    familiar: float,
+    id_acceptance: float,
 ) -> Rules:
     """Fit all thresholds to validation slices; scans weigh one each.
 
@@ -36,8 +36,8 @@ def fit_rules(
         sensitivity: of each finding at its operating point, see `operating_point`.
         coverage: of the prediction sets, see `set_threshold`.
         risk: of the answers that stand, see `review_threshold`.
-        familiar: share of validation slices whose ood_score is not above the threshold. It is a
-            plain quantile: with 20 scans nothing that is certain can be said about one in twenty.
+        id_acceptance: share of validation slices whose ood_score is not above the threshold. It is
+            a plain quantile: with 20 scans nothing certain can be said about one in twenty.
     """
     weights = scan_weights(scans)
     called = probabilities.argmax(axis=1)
@@ -48,7 +48,7 @@ def fit_rules(
         suspect_from[name] = operating_point(probabilities[has, k], scans[has], sensitivity)
     ood_above = None
     if ood_scores is not None:
-        ood_above = np.quantile(ood_scores, familiar, weights=weights, method="inverted_cdf")
+        ood_above = np.quantile(ood_scores, id_acceptance, weights=weights, method="inverted_cdf")
     return Rules(
         review_below=review_threshold(probabilities.max(axis=1), called != labels, weights, risk),
         suspect_from=suspect_from,

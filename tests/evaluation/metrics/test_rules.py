@@ -10,7 +10,7 @@ from kidney.evaluation.metrics.scan_level import scan_weights
 from tests.helpers.simulated_scans import simulated
 
 CLASSES = ("normal", "cyst", "tumor")
-ASKED = {"sensitivity": 0.9, "coverage": 0.9, "risk": 0.1, "familiar": 0.95}
+ASKED = {"sensitivity": 0.9, "coverage": 0.9, "risk": 0.1, "id_acceptance": 0.95}
 
 
 def fitted(seed: int = 0, scans: int = 60, ood_scores=None, **asked: float) -> Rules:
@@ -62,12 +62,12 @@ def test_a_finding_without_validation_scans_is_always_suspected():
     assert rules.suspect_from["cyst"] > 0.0
 
 
-@pytest.mark.parametrize("familiar", [0.5, 0.95, 1.0])
-def test_the_stated_share_of_scans_is_familiar(familiar: float):
+@pytest.mark.parametrize("id_acceptance", [0.5, 0.95, 1.0])
+def test_the_stated_share_of_scans_is_accepted(id_acceptance: float):
     labels, _, names = simulated(np.random.default_rng(0), 60)
     scores = np.random.default_rng(2).normal(size=len(labels))
-    above = fitted(ood_scores=scores, familiar=familiar).ood_above
+    above = fitted(ood_scores=scores, id_acceptance=id_acceptance).ood_above
     assert above is not None
     weights = scan_weights(names)
-    assert np.average(scores <= above, weights=weights) >= familiar - 1e-9
-    assert np.average(scores < above, weights=weights) < familiar
+    assert np.average(scores <= above, weights=weights) >= id_acceptance - 1e-9
+    assert np.average(scores < above, weights=weights) < id_acceptance

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -6,9 +7,14 @@ import pytest
 
 from kidney.artifact.decision import NEEDS_REVIEW, NOT_A_KIDNEY_CT, Rules
 from kidney.evaluation.evaluate import evaluate
-from kidney.pipeline.result_files import predictions_of, read_predictions, write_result
+from kidney.evaluation.predictions import FILES, predictions_of, read_predictions, write_result
+from kidney.evaluation.report.model_card import model_card, model_card_markdown
+from kidney.evaluation.report.page import report_page
+from tests.helpers.evaluation_results import result_of, said_of
 
 CLASSES = ["normal", "cyst", "tumor"]
+SAID = said_of()
+RESULT = result_of(SAID)
 RULES = Rules(0.6, {"cyst": 0.3, "tumor": 0.1}, 0.2, 5.0)
 PROBABILITIES = np.array([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], dtype=np.float32)
 SLICES = pd.DataFrame(
@@ -68,14 +74,29 @@ def test_the_table_comes_back_as_it_was_written(said: pd.DataFrame, tmp_path, sc
     assert evaluate(again, CLASSES)["figures"].keys() == evaluate(said, CLASSES)["figures"].keys()
 
 
-def test_three_files_tell_the_result(said: pd.DataFrame, tmp_path):
-    result = {
-        "model": {"backbone": "b", "run": "r"},
-        "data": {"name": "d"},
-        "split": {"name": "by_scan", "fold": 0, "folds": 5, "part": "test"},
-        **evaluate(said, CLASSES),
-    }
-    write_result(tmp_path, result, said)
-    assert json.loads((tmp_path / "metrics.json").read_text()) == result
-    assert (tmp_path / "report.html").read_text().startswith("<!doctype html>")
-    assert len(read_predictions(tmp_path / "predictions.csv")) == 3
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_result(tmp_path / "new", RESULT, SAID, random=result_of(SAID, "leaky"))
+    return tmp_path / "new"
+
+
+def test_the_files_are_the_promised_ones(folder: Path):
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+
+
+def test_figures_and_card_are_those_of_the_result(folder: Path):
+    assert json.loads((folder / "metrics.json").read_text()) == RESULT
+    card = json.loads((folder / "model-card.json").read_text())
+    assert card == model_card(RESULT)
+    assert (folder / "model-card.md").read_text() == model_card_markdown(card)
+    page = (folder / "report.html").read_text()
+    assert page == report_page(RESULT, SAID, [], random=result_of(SAID, "leaky"))
+    assert list(read_predictions(folder / "predictions.csv")["scan"]) == list(SAID["scan"])
+
+
+def test_nothing_is_written_of_a_result_that_is_no_json(tmp_path: Path):
+    nan = float("nan")
+    figures = {**RESULT["figures"], "ece": {"value": nan, "low": nan, "high": nan}}
+    with pytest.raises(ValueError, match="JSON"):
+        write_result(tmp_path, {**RESULT, "figures": figures}, SAID)
+    assert list(tmp_path.iterdir()) == []
