@@ -33,7 +33,7 @@ QUICK = [
 def sweep(launcher: str) -> list[str]:
     """The page's command with a sweep that is over soon."""
     return [
-        word for word in command(f"launcher={launcher}", HEAD="") if "model=" not in word
+        word for word in command(f"launcher={launcher}") if "model=" not in word
     ] + QUICK
 
 
@@ -68,6 +68,8 @@ def test_the_settings_of_the_page_are_those_of_the_configuration(line: str) -> N
         assert cfg.model.trainable == "network"
         if "srun" in line or "torchrun" in line:
             assert (cfg.trainer.num_nodes, cfg.trainer.devices) == (2, 1)
+    elif "experiment=search" in words:
+        assert cfg.search.storage.startswith("postgresql+psycopg://")
     else:
         assert f"launcher={cfg.hydra.runtime.choices.launcher}" in words
 
