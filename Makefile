@@ -14,7 +14,7 @@ setup: .venv/ready ## Make .venv with the locked dependencies
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,export,dev]'
 	touch $@
 
-demo: setup ## Run the whole road on the built-in phantom
+demo: setup ## Run the whole pipeline on the built-in phantom
 	$(BIN)/python scripts/demo.py
 
 test: setup ## Run the test suite

@@ -95,8 +95,8 @@ class _Sorter:
             reason = item.reason if isinstance(item, Refused) else self._doubt(item)
             if isinstance(item, Refused) or reason or small is None:
                 expected = isinstance(item, Refused) and item.expected
-                told = {"path": item.path, "reason": reason, "expected": "yes" if expected else ""}
-                self.rejected.append({name: _printable(text) for name, text in told.items()})
+                row = {"path": item.path, "reason": reason, "expected": "yes" if expected else ""}
+                self.rejected.append({name: _printable(text) for name, text in row.items()})
                 continue
             row = _row(item) | corrected(self.corrections, item.path, item.frame)
             self.rows.append(row)
@@ -119,8 +119,8 @@ class _Sorter:
             return item.doubt
         label = known or item.label
         if label not in self.classes:
-            said = f"has the label {label!r}" if label else "has no label"
-            return f"{item.path} {said}, but classes are {', '.join(self.classes)}."
+            problem = f"has the label {label!r}" if label else "has no label"
+            return f"{item.path} {problem}, but classes are {', '.join(self.classes)}."
         return ""
 
 

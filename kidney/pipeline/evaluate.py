@@ -26,7 +26,7 @@ from kidney.models.explain import explain
 from kidney.pipeline.checkpoints import choose_checkpoint, datamodule_of
 from kidney.pipeline.data_stages import origin_of
 from kidney.pipeline.entry import tracking_of, workspace_of
-from kidney.tracking.runs import log_result
+from kidney.tracking.runs import log_figures
 from kidney.training.calibrate import measure_ood, ood_scores, predict_test_part
 from kidney.training.fit import keep_freed_memory
 from kidney.training.spec import model_of
@@ -75,12 +75,8 @@ def evaluate_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     )
     folder = workspace_of(cfg).evaluation(lineage.split.name)
     write_result(folder, result, predictions, examples, **comparisons(cfg))
-    figures = {
-        f"test_{name}": figure["value"]
-        for name, figure in result["figures"].items()
-        if figure["value"] is not None
-    }
-    log_result(tracking_of(cfg), lineage.run, figures, [folder / name for name in FILES])
+    files = [folder / name for name in FILES]
+    log_figures(tracking_of(cfg), lineage.run, "test", result["figures"], files)
     return result, folder
 
 

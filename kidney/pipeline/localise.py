@@ -32,7 +32,7 @@ from kidney.models.explain import explain, grad_cam
 from kidney.pipeline.checkpoints import choose_checkpoint
 from kidney.pipeline.data_stages import origin_of
 from kidney.pipeline.entry import tracking_of, workspace_of
-from kidney.tracking.runs import log_result
+from kidney.tracking.runs import log_figures
 from kidney.training.fit import keep_freed_memory
 from kidney.training.spec import model_of
 
@@ -72,12 +72,8 @@ def localise_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     model = model_of(lineage, hparams.backbone)
     maps_of = explain_with(checkpoint.classifier)
     result, folder = localise(cfg, maps_of, hparams.classes, model)
-    figures = {
-        f"localisation_{name}": figure["value"]
-        for name, figure in result["localisation"].items()
-        if figure["value"] is not None
-    }
-    log_result(tracking_of(cfg), lineage.run, figures, [folder / name for name in FILES])
+    files = [folder / name for name in FILES]
+    log_figures(tracking_of(cfg), lineage.run, "localisation", result["localisation"], files)
     return result, folder
 
 

@@ -209,8 +209,8 @@ def _read_evidence(folder: Path) -> Evidence:
         result: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
         for group, key in _NEEDED:
             result[group][key]
-        said = _read_table(folder / PREDICTIONS, ["label", "patient", *result["classes"]])
-        evidence = Evidence(said, result, _read_located(folder))
+        predictions = _read_table(folder / PREDICTIONS, ["label", "patient", *result["classes"]])
+        evidence = Evidence(predictions, result, _read_located(folder))
         slices, written = result["slices"], result["figures"]["macro_auroc"]["value"]
         found = macro_auroc(evidence)
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -218,11 +218,13 @@ def _read_evidence(folder: Path) -> Evidence:
             f"Expected {METRICS} and {PREDICTIONS} of an evaluation in {folder}, but: {error!r}.",
             _RUN,
         ) from error
-    if len(said) != slices or (written is not None and not abs(written - found) < _AS_WRITTEN):
+    if len(predictions) != slices or (
+        written is not None and not abs(written - found) < _AS_WRITTEN
+    ):
         raise ArtifactError(
             f"Expected {METRICS} and {PREDICTIONS} in {folder} to be of one evaluation, but the "
             f"first has macro AUROC {written} of {slices} slices, the second {found} of "
-            f"{len(said)}.",
+            f"{len(predictions)}.",
             _RUN,
         )
     return evidence

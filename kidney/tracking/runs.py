@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -183,6 +183,22 @@ def log_result(
         client.log_metric(run_id, name, value)
     for file in files:
         client.log_artifact(run_id, str(file))
+
+
+def log_figures(
+    tracking: Tracking,
+    run_id: str,
+    prefix: str,
+    figures: Mapping[str, Mapping[str, Any]],
+    files: Iterable[Path],
+) -> None:
+    """Add the figures of an evaluation that have a value, named PREFIX_NAME, and files to a run."""
+    values = {
+        f"{prefix}_{name}": figure["value"]
+        for name, figure in figures.items()
+        if figure["value"] is not None
+    }
+    log_result(tracking, run_id, values, files)
 
 
 def log_parameters(tracking: Tracking, run_id: str, parameters: Mapping[str, object]) -> None:

@@ -23,6 +23,7 @@ from kidney.tracking.runs import (
     CROSS_VALIDATION,
     SELECTION_METRIC,
     can_resume,
+    log_figures,
     log_result,
     tracked_run,
 )
@@ -92,14 +93,9 @@ def cross_validate(
             tables.append(read_predictions(file))
         lineage = replace(lineage, run=run_id)
         pooled = _pool(spec, pd.concat(tables), lineage, folder, compare or {})
-        metrics = {
-            f"pooled_{name}": figure["value"]
-            for name, figure in pooled.result["figures"].items()
-            if figure["value"] is not None
-        }
-        metrics[SELECTION_METRIC] = pooled.val_macro_auroc
         files = [folder / name for name in (*FILES, "validation-predictions.csv")]
-        log_result(spec.tracking, run_id, metrics, files)
+        log_figures(spec.tracking, run_id, "pooled", pooled.result["figures"], files)
+        log_result(spec.tracking, run_id, {SELECTION_METRIC: pooled.val_macro_auroc}, [])
     for file in folder.glob("fold-*.csv"):  # done: the same command starts anew
         file.unlink()
     return pooled

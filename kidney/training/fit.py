@@ -64,7 +64,7 @@ def fit(
             print(f"Resuming {folder}: this training was cut off", flush=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    tags = {"kind": "member", "validation_fold": str(validation_fold)}
+    tags = {"kind": "fit", "validation_fold": str(validation_fold)}
     with (
         tracked_run(spec.tracking, folder, tags, parent=parent, resume=resumes)
         if is_first_process()

@@ -32,9 +32,7 @@ QUICK = [
 
 def sweep(launcher: str) -> list[str]:
     """The page's command with a sweep that is over soon."""
-    return [
-        word for word in command(f"launcher={launcher}") if "model=" not in word
-    ] + QUICK
+    return [word for word in command(f"launcher={launcher}") if "model=" not in word] + QUICK
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -147,9 +145,9 @@ def check_sweep(checkout: Checkout) -> None:
         statuses = store.execute("select distinct status from runs").fetchall()
         seeds = store.execute("select value from params where key = 'seed' order by value")
         assert [seed for (seed,) in seeds] == ["0", "1"]
-    assert sorted(kinds.values()) == ["member", "member", "sweep", "training", "training"]
+    assert sorted(kinds.values()) == ["fit", "fit", "sweep", "training", "training"]
     for run, kind in kinds.items():
-        above = {"member": "training", "training": "sweep"}.get(kind)
+        above = {"fit": "training", "training": "sweep"}.get(kind)
         assert kinds.get(parents.get(run)) == above
     assert statuses == [("FINISHED",)]
 

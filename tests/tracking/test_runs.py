@@ -194,11 +194,11 @@ def status_of(tracking: Tracking, run_id: str) -> str:
 def test_a_tracked_run_is_closed_and_its_folder_resumes_it(tracking: Tracking, tmp_path: Path):
     folder = tmp_path / "a-fit"
     assert not can_resume(tracking, folder)
-    with tracked_run(tracking, folder, {"kind": "member"}, parameters={"seed": 3}) as run_id:
+    with tracked_run(tracking, folder, {"kind": "fit"}, parameters={"seed": 3}) as run_id:
         assert status_of(tracking, run_id) == "RUNNING"
     run = tracking.client().get_run(run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "a-fit")
-    assert (run.data.tags["kind"], run.data.params) == ("member", {"seed": "3"})
+    assert (run.data.tags["kind"], run.data.params) == ("fit", {"seed": "3"})
     assert can_resume(tracking, folder)
     with tracked_run(tracking, folder, {}, resume=True) as again:
         assert again == run_id == run_of(folder)
