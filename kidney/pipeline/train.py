@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, distribution_to_json
 
 from kidney.data.split import Split
 from kidney.errors import ConfigError
@@ -22,8 +22,8 @@ from kidney.pipeline.entry import (
 from kidney.pipeline.evaluate import comparisons
 from kidney.training.crossval import Pooled, cross_validate
 from kidney.training.ensemble import train
-from kidney.training.search import search, search_folder
-from kidney.training.spec import TrainingSpec
+from kidney.training.search import search
+from kidney.training.spec import TrainingSpec, digest
 
 _MISSING = object()
 _DECIDE = ("seed", "batch_size", "slices_per_scan", "augmentations")  # of the top level
@@ -160,6 +160,14 @@ def search_space(cfg: DictConfig) -> dict[str, BaseDistribution]:
             "`python train.py --cfg job` prints the settings that there are.",
         )
     return space
+
+
+def search_folder(spec: TrainingSpec, space: Mapping[str, BaseDistribution]) -> Path:
+    """Return where a search lies: its name has a hash of all that decides which trials are made."""
+    first = spec.with_fold(0)
+    where = {name: distribution_to_json(space[name]) for name in sorted(space)}
+    job = digest([first.job(first.lineage()), where])
+    return spec.workspace.runs / f"search-{spec.hparams.backbone}-{job}"
 
 
 def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -16,7 +16,6 @@ from optuna.distributions import (
     BaseDistribution,
     FloatDistribution,
     IntDistribution,
-    distribution_to_json,
 )
 from optuna.trial import FrozenTrial, Trial, TrialState
 
@@ -29,7 +28,6 @@ from kidney.tracking.runs import (
     log_result,
     tracked_run,
 )
-from kidney.training.spec import TrainingSpec, digest
 
 Space = Mapping[str, BaseDistribution]  # hyperparameter by dotted name -> where to look
 
@@ -38,14 +36,6 @@ RunTrial = Callable[[Mapping[str, Any], str, str], float]
 
 _WORKER = "worker"  # attribute of a trial: the host and the process that run it
 _COUNTED = (TrialState.COMPLETE, TrialState.RUNNING)
-
-
-def search_folder(spec: TrainingSpec, space: Space) -> Path:
-    """Return where a search lies: its name has a hash of all that decides which trials are made."""
-    first = spec.with_fold(0)
-    where = {name: distribution_to_json(space[name]) for name in sorted(space)}
-    job = digest([first.job(first.lineage()), where])
-    return spec.workspace.runs / f"search-{spec.hparams.backbone}-{job}"
 
 
 def search(
