@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Read when ray is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -68,10 +69,18 @@ def engine(address: str | None) -> Iterator[int]:
         ray.shutdown()
 
 
+class Scored(NamedTuple):
+    """What came of a chunk; began and ended in seconds since 1970."""
+
+    counts: Counter[str]
+    began: float
+    ended: float
+
+
 def score_chunks(
     chunks: Iterable[Chunk], workers: int, *, model: bytes, window: str, key: bytes, out: str
-) -> Iterator[dict[str, Any]]:
-    """Yield what `Scorer` returns for each chunk, in the order in which they are done.
+) -> Iterator[Scored]:
+    """Yield what came of each chunk, in the order in which they are done.
 
     Args:
         chunks: taken as they are needed.
@@ -96,9 +105,10 @@ def score_chunks(
             num_cpus=1,
         )
         try:
-            yield from data.iter_rows()
+            for row in data.iter_rows():
+                yield Scored(Counter(json.loads(row["counts"])), row["began"], row["ended"])
         except Exception as error:
-            raise _told(error) from error
+            raise _of_the_worker(error) from error
 
 
 class _Worker(Scorer):
@@ -108,7 +118,7 @@ class _Worker(Scorer):
         super().__init__(ray.get(model), window, key, out)
 
 
-def _told(error: BaseException) -> BaseException:
+def _of_the_worker(error: BaseException) -> BaseException:
     """Return the error for people that a worker raised, if it was one."""
     link: BaseException | None = error
     while link is not None:

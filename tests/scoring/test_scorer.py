@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import botocore.client
-import botocore.exceptions
 import nibabel as nib
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,6 +16,7 @@ from kidney.errors import KidneyError
 from kidney.imaging.deidentify import pseudonym
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN, Window
+from kidney.remote import object_store
 from kidney.scoring.scorer import Scorer
 from tests.helpers.pictures import encode
 from tests.helpers.tiny_model import CARD
@@ -28,12 +27,6 @@ KEY = SALT.encode()
 
 def scorer(model: Path, out: Path | str, window: Window = ABDOMEN) -> Scorer:
     return Scorer(model.read_bytes(), str(window), KEY, str(out))
-
-
-def refuse(*_: Any) -> None:
-    """Answer like S3 when the account's time is up in the middle of a run."""
-    answer = {"Error": {"Code": "Expired"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-    raise botocore.exceptions.ClientError(answer, "GetObject")
 
 
 def scored(model: Path, out: Path, paths: list[str], window: Window = ABDOMEN) -> Any:
@@ -114,7 +107,10 @@ def test_slices_of_a_volume_are_numbered(model: Path, tmp_path: Path) -> None:
 def test_what_would_spoil_all_files_ends_the_run(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", refuse)
+    def refuse(_: str) -> None:
+        raise OSError("AWS Error ACCESS_DENIED during HeadObject operation: No response body.")
+
+    monkeypatch.setattr(object_store, "_connect", refuse)
     with pytest.raises(KidneyError, match="refused: HTTP 403"):
         scorer(model, tmp_path)({"chunk": json.dumps(["1", ["s3://hospital/in/1.png"]])})
     assert not list(tmp_path.rglob("*.parquet"))
@@ -123,9 +119,9 @@ def test_what_would_spoil_all_files_ends_the_run(
 def test_objects_are_read_and_parts_written_in_s3(model: Path, s3: Any, archive: Archive) -> None:
     one = next(iter(archive.slices))
     s3.put_object(Bucket="hospital", Key="in/1.png", Body=Path(one).read_bytes())
-    names = ["s3://hospital/in/1.png", "s3://hospital/in/gone.png"]
+    names = [f"s3://hospital/in/{name}" for name in ("1.png", "gone.png", "a//b.png")]
     said = scorer(model, "s3://hospital/out")({"chunk": json.dumps(["1", names])})
-    assert json.loads(said["counts"]) == {"slices": 1, "unreadable": 1}
+    assert json.loads(said["counts"]) == {"slices": 1, "unreadable": 2}
     found = s3.get_object(Bucket="hospital", Key="out/slices/1.parquet")["Body"].read()
     table = pq.read_table(io.BytesIO(found))
     assert table["path"].to_pylist() == names[:1]
