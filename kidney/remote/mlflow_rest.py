@@ -1,6 +1,6 @@
-"""A version of the registered model: how it is called, what it holds, where a server has it.
+"""A version of the registered model: its names, its files, and where an MLflow server has them.
 
-An MLflow server is asked by its REST interface, so that who only fetches needs no mlflow.
+The server is asked by its REST interface, so fetching needs no mlflow.
 """
 
 import json
@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from kidney.errors import ArtifactError, ConfigError
 from kidney.remote.http import RefusedError, read_url, without_secrets
 
-_SECONDS = 30.0  # without a byte
 _MAX_BYTES = 2**20
 _NO_SUCH = (400, 404)  # MLflow's answers for an unknown alias and an unknown version
 
@@ -107,7 +106,7 @@ def file_of(reference: Reference, tags: Mapping[str, str], precision: str) -> Ve
 def find_version(server: str, reference: Reference, precision: str = "float32") -> Source:
     """Ask an MLflow server where a file of a version lies.
 
-    Who asks is told by `USER:PASSWORD@` in the address, else MLFLOW_TRACKING_USERNAME and
+    The account is `USER:PASSWORD@` of the address, else MLFLOW_TRACKING_USERNAME and
     MLFLOW_TRACKING_PASSWORD, else MLFLOW_TRACKING_TOKEN. What the server keeps in s3:// or at a
     web address is fetched there, everything else through the server.
 
@@ -184,7 +183,7 @@ def _with_credentials(server: str) -> tuple[str, Mapping[str, str]]:
 
 def _ask(url: str, headers: Mapping[str, str], reference: Reference) -> Any:
     try:
-        return json.loads(read_url(url, headers, _MAX_BYTES, _SECONDS))
+        return json.loads(read_url(url, headers, _MAX_BYTES))
     except RefusedError as error:
         if error.status in _NO_SUCH:
             raise ArtifactError(

@@ -1,6 +1,5 @@
 """A version is found and fetched from a real MLflow server, by whoever may ask it."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -21,7 +20,7 @@ from kidney.remote.mlflow_rest import Reference, find_version, read_reference
 from kidney.tracking.registry import crown, register
 from kidney.tracking.runs import Tracking
 from tests.helpers.api_keys import make_key, sign
-from tests.helpers.tiny_model import CARD, write_int8_beside, write_tiny_model
+from tests.helpers.tiny_model import write_int8_beside, write_tiny_model
 from tests.helpers.web import serving
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +91,7 @@ def test_a_version_comes_under_each_of_its_names(
 ):
     told: list[str] = []
     out = tmp_path / "kidney.onnx"
-    assert fetch_model(reference, out, tracking=server, tell=told.append) == out
+    assert fetch_model(reference, out, tracking=server, log=told.append) == out
     assert out.read_bytes() == (published / "kidney.onnx").read_bytes()
     assert "as the version's tag says" in told[0]
     assert [file.name for file in tmp_path.iterdir()] == ["kidney.onnx"]
@@ -111,24 +110,6 @@ def test_each_precision_comes_with_its_own_signature(
     with pytest.raises(ArtifactError, match="does not verify"):
         fetch_model("kidney@1", out, tracking=server, precision=precision, public_key=other)
     assert not out.exists()
-
-
-def test_a_download_from_the_server_is_resumed(server: str, tmp_path: Path):
-    card = dataclasses.replace(CARD, limits="It only measures brightness. " * 10_000)
-    artifact = write_tiny_model(tmp_path / "kidney.onnx", card=card)
-    register(Tracking(server, "kidney"), "large", artifact, [], {"sha256": sha256(artifact)})
-    out, begun = tmp_path / "out.onnx", []
-
-    def killed(done: int, _: int | None) -> None:
-        if done > 100_000:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fetch_model("large@1", out, tracking=server, progress=killed)
-    assert not out.exists()
-    fetch_model("large@1", out, tracking=server, progress=lambda done, _: begun.append(done))
-    assert begun[0] > 100_000
-    assert out.read_bytes() == artifact.read_bytes()
 
 
 def test_the_command_asks_the_server_that_the_environment_names(
