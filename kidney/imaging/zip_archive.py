@@ -6,13 +6,11 @@ data sets only.
 """
 
 import io
-import lzma
 import shutil
 import tarfile
 import unicodedata
 import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -28,12 +26,6 @@ _ENTRY = 512  # bytes of the directory for each file; names in exports are long
 _END = 66_000  # bytes of the end of an archive, the longest comment included
 _MAX_TAR_HEADER = 2**20  # bytes of a long name and the like in a tar; read into memory at once
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others can claim gigabytes to inflate
-# What the standard library raises on bytes that are no archive, or no longer one. ValueError covers
-# names with a zero byte or of no encoding, RuntimeError unknown compression.
-_BROKEN = (
-    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError,
-    RuntimeError, ValueError, OverflowError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,7 +59,7 @@ class Member(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """A member that is no folder, as its header describes it."""
+    """A member that is no folder."""
 
     name: str
     size: int  # bytes, inflated
@@ -94,16 +86,13 @@ def holds_archive(path: Path) -> bool:
 def read_members(data: bytes, name: str, limits: ArchiveLimits) -> Iterator[Member]:
     """Inflate the files of a zip archive one after another, in the order of its directory.
 
-    Folders and what file managers leave behind are passed over.
-
     Args:
         data: the whole archive.
         name: how errors call it; they name its files by number, since names may be of patients.
-        limits: what it may hold.
+        limits: what it may hold; folders and what file managers leave behind don't count.
 
     Raises:
-        ImageTypeError: an archive inside of it, an encrypted file, a link, an unusual compression,
-            or a name that no honest archive has.
+        ImageTypeError: a file is an archive, encrypted, a link, of an unusual compression or name.
         ImageSizeError: more files or bytes than the limits allow.
         ImageError: it is damaged.
     """
@@ -111,14 +100,8 @@ def read_members(data: bytes, name: str, limits: ArchiveLimits) -> Iterator[Memb
         bounded = _Bounded(data, _END + limits.max_files * _ENTRY)
         with zipfile.ZipFile(bounded) as packed:
             bounded.most = len(data)
-            headers = _check(_zip_headers(packed), name, limits, len(data), to_disk=False)
-            for number, header in enumerate(headers, start=1):
-                if header.info.compress_type not in _METHODS:
-                    raise ImageTypeError(
-                        f"Expected the files of {name} to be stored or deflated, but file {number} "
-                        "is not.",
-                        "Make a plain zip archive.",
-                    )
+            found = _zip_headers(packed, _METHODS)
+            headers = _check(found, name, limits, len(data), to_disk=False)
             for number, header in enumerate(headers, start=1):
                 with packed.open(header.info) as file:
                     # Whatever it holds, no more is inflated than its header claims; more is damage.
@@ -131,9 +114,7 @@ def read_members(data: bytes, name: str, limits: ArchiveLimits) -> Iterator[Memb
                 yield Member(str(PurePosixPath(header.name).parent), number, content)
     except ImageError:
         raise
-    except Exception as error:
-        # Damage surfaces as BadZipFile, zlib.error, EOFError, ValueError, IndexError, struct.error,
-        # RuntimeError, NotImplementedError and others besides.
+    except Exception as error:  # BadZipFile, zlib.error, IndexError, struct.error and many others
         raise ImageError(
             f"{name} begins like a zip archive but cannot be read.",
             "Make the archive again; it is truncated or damaged.",
@@ -160,26 +141,26 @@ def unpack(archive: Path, folder: Path, limits: ArchiveLimits = DATA_LIMITS) -> 
         if is_zip_file:
             with zipfile.ZipFile(archive) as packed:
                 headers = _check(_zip_headers(packed), archive.name, limits, size, to_disk=True)
-                _check_disk(headers, archive, folder)
-                packed.extractall(folder, [header.info for header in headers])
+                packed.extractall(folder, _fitting(headers, archive, folder))
         else:
             with tarfile.open(archive, tarinfo=_TarHeader) as tar:
                 headers = _check(_tar_headers(tar), archive.name, limits, size, to_disk=True)
-                _check_disk(headers, archive, folder)
-                tar.extractall(folder, [header.info for header in headers], filter="data")
-                # gzip, bzip2 and xz have their checksum at the very end, where tarfile does not read.
+                tar.extractall(folder, _fitting(headers, archive, folder), filter="data")
+                # Checksums of gzip, bzip2 and xz are at the very end, where tarfile does not read.
                 while tar.fileobj and tar.fileobj.read(1 << 20):
                     pass
+    except DataError:
+        raise
     except ImageError as error:
         raise DataError(error.problem, error.remedy) from error
-    except _BROKEN as error:
+    except Exception as error:  # as above, and tarfile.TarError, lzma.LZMAError, OSError
         raise DataError(
             f"Expected {archive} to be a readable archive, but: {error}.",
             "Download or copy the archive again, and see that the disk has room.",
         ) from error
 
 
-def _zip_headers(packed: zipfile.ZipFile) -> Iterator[_Header]:
+def _zip_headers(packed: zipfile.ZipFile, methods: Sequence[int] = ()) -> Iterator[_Header]:
     """Yield the members in the order of the directory, once none shares bytes with another."""
     infos = [info for info in packed.infolist() if not info.filename.endswith("/")]
     for info, following in pairwise(sorted(infos, key=lambda info: info.header_offset)):
@@ -189,6 +170,8 @@ def _zip_headers(packed: zipfile.ZipFile) -> Iterator[_Header]:
     for info in infos:
         is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
         kind = "a link" if is_link else "encrypted" if info.flag_bits & 1 else ""
+        if methods and info.compress_type not in methods:
+            kind = kind or "neither stored nor deflated"
         yield _Header(info.filename, info.file_size, kind, info)
 
 
@@ -214,6 +197,14 @@ def _check(
     most = min(limits.max_bytes, max(size * limits.max_ratio, limits.any_ratio_bytes))
     kept: dict[tuple[str, ...], _Header] = {}
     total = 0
+
+    def refused(header: _Header, number: int, wrong: str) -> ImageTypeError:
+        which = repr(header.name) if to_disk else number
+        return ImageTypeError(
+            f"Expected only regular files inside {archive}, but file {which} is {wrong}.",
+            "Make a plain zip archive without a password, or get it from a source you trust.",
+        )
+
     for count, header in enumerate(headers, start=1):
         total += max(header.size, 0)
         if total > most:
@@ -235,12 +226,11 @@ def _check(
         # As Windows and macOS compare names, so that a set is the same on every machine.
         key = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
         if wrong := header.kind or _wrong_name(header, to_disk) or ("there twice" * (key in kept)):
-            raise _refused(archive, repr(header.name) if to_disk else len(kept) + 1, wrong)
+            raise refused(header, len(kept) + 1, wrong)
         kept[key] = header
     for number, (key, header) in enumerate(kept.items(), start=1):
         if any(key[:depth] in kept for depth in range(1, len(key))):
-            which = repr(header.name) if to_disk else number
-            raise _refused(archive, which, "below a name that is also that of a file")
+            raise refused(header, number, "below a name that is also that of a file")
     return list(kept.values())
 
 
@@ -254,21 +244,15 @@ def _wrong_name(header: _Header, to_disk: bool) -> str:
     return "of a negative size" if header.size < 0 else ""
 
 
-def _refused(archive: str, which: str | int, wrong: str) -> ImageTypeError:
-    return ImageTypeError(
-        f"Expected only regular files inside {archive}, but file {which} is {wrong}.",
-        "Nothing of it was unpacked. Make a plain zip archive without a password, or get it from a "
-        "source you trust.",
-    )
-
-
-def _check_disk(headers: list[_Header], archive: Path, folder: Path) -> None:
+def _fitting(headers: list[_Header], archive: Path, folder: Path) -> list[Any]:
+    """Return what zipfile or tarfile extracts, once it fits the disk."""
     total = sum(header.size for header in headers)
     if total > (free := shutil.disk_usage(folder).free):
         raise DataError(
             f"{archive.name} unpacks to {total} bytes, but the disk of {folder} has {free} left.",
             "Make room, or set workspace=FOLDER to a folder on another disk.",
         )
+    return [header.info for header in headers]
 
 
 class _Bounded(io.BytesIO):

@@ -19,7 +19,6 @@ from kidney.remote.http import (
     download,
     is_url,
     read_url,
-    silent,
     without_secrets,
 )
 from kidney.remote.mlflow_rest import Source, find_version, read_reference
@@ -39,7 +38,7 @@ def fetch_model(
     sha256: str | None = None,
     public_key: Path | None = None,
     signature: Path | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
     log: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> Path:
     """Fetch a model and check it: its SHA-256, its signature, and its card as the server would.
@@ -217,7 +216,7 @@ def _read(address: str, source: Source) -> bytes | None:
         raise
 
 
-def _copy(source: Source, path: Path, sha256: str | None, progress: Progress) -> None:
+def _copy(source: Source, path: Path, sha256: str | None, progress: Progress | None) -> None:
     """Copy the source to `path`, and see that it has the SHA-256."""
     if is_url(source.address):
         download(source.address, path, sha256=sha256, headers=source.headers, progress=progress)

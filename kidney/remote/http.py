@@ -93,10 +93,6 @@ def check_reachable(host: str) -> None:
     socket.create_connection((host, 443), timeout=_REACHABLE_SECONDS).close()
 
 
-def silent(done: int, total: int | None) -> None:
-    """Show no progress."""
-
-
 def show_progress(done: int, total: int | None) -> None:
     """Write the bytes so far on stderr, where that is a terminal."""
     if sys.stderr.isatty():
@@ -122,7 +118,7 @@ def download(
     sha256: str | None = None,
     max_bytes: int = MAX_BYTES,
     headers: Mapping[str, str] = NO_HEADERS,
-    progress: Progress = silent,
+    progress: Progress | None = None,
 ) -> Path:
     """Download `url` to `path`, which appears only once it is whole.
 
@@ -133,9 +129,6 @@ def download(
         max_bytes: the most bytes to accept.
         headers: what to send along; `Authorization` goes to that host only.
         progress: called with the bytes so far and the bytes in all.
-
-    Returns:
-        `path`.
 
     Raises:
         RefusedError: the server refuses, for example since there is no such file.
@@ -153,7 +146,8 @@ def download(
     def watch(done: int, total: int | None) -> None:
         if not done and (total or 0) > (free := shutil.disk_usage(path.parent).free):
             raise OSError(errno.ENOSPC, f"{total} bytes to come, {free} free")
-        progress(done, total)
+        if progress:
+            progress(done, total)
 
     try:
         with whole_file(path) as temporary:
@@ -190,17 +184,12 @@ def _blocks(
     url: str,
     headers: Mapping[str, str],
     max_bytes: int,
-    progress: Progress = silent,
+    progress: Progress = lambda *_: None,
     any_length: bool = True,
 ) -> Iterator[bytes]:
-    """Yield the bytes of one request; errors are raised from None, since theirs quote the address.
+    """Yield the bytes of one request; without `any_length` the server has to say how long it is.
 
-    Args:
-        url: see `download`, and so headers, max_bytes and progress.
-        headers: see `url`.
-        max_bytes: see `url`.
-        progress: see `url`.
-        any_length: accept a file of which the server does not say where it ends.
+    Errors are raised from None, since those of requests quote the address with its secrets.
     """
     check_url(url)
     shown = without_secrets(url)
@@ -210,13 +199,9 @@ def _blocks(
             if response.status_code in _TRANSIENT:
                 raise _TransientError(status)
             if response.status_code != requests.codes.ok:
-                raise RefusedError(
-                    f"{shown} was refused: {status}.",
-                    _REMEDIES.get(
-                        response.status_code, f"See that the address is right, {_BY_HAND}"
-                    ),
-                    response.status_code,
-                )
+                other = f"See that the address is right, {_BY_HAND}"
+                remedy = _REMEDIES.get(response.status_code, other)
+                raise RefusedError(f"{shown} was refused: {status}.", remedy, response.status_code)
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isdecimal() else None
             if total is None and not any_length and "Transfer-Encoding" not in response.headers:
@@ -236,7 +221,7 @@ def _blocks(
                 yield block
                 progress(done, total)
     except (requests.RequestException, ValueError) as error:
-        # What urllib3 raised; requests' own text quotes the address with its secrets.
+        # What urllib3 raised has no address in its text.
         cause = getattr(error.args[0], "reason", None) if error.args else None
         final = isinstance(error, _FINAL) or isinstance(cause, ConnectTimeoutError)
         if isinstance(error, _CUT) and not final:
@@ -253,23 +238,24 @@ def _blocks(
 def _get(url: str, headers: Mapping[str, str]) -> requests.Response:
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
-    name, _, password = user.partition(":")
-    own = {
-        "User-Agent": "kidney-tumor-identification",
-        "Accept-Encoding": "identity",  # so that Content-Length counts the bytes of the file
-    }
+    # Not compressed, so that Content-Length counts the bytes of the file.
+    own = {"User-Agent": "kidney-tumor-identification", "Accept-Encoding": "identity"}
     return requests.get(
         urlunsplit((parts.scheme, host, parts.path, parts.query, "")),
         headers=own | dict(headers),
-        # Without any, requests would put what ~/.netrc has in place of the header.
-        auth=(unquote(name, "latin-1"), unquote(password, "latin-1"))
-        if user
-        else lambda asked: asked,
+        auth=_account(user),
         hooks={"response": _check_redirect},
         stream=True,
         timeout=_SECONDS,
         verify=os.environ.get("SSL_CERT_FILE") or True,
     )
+
+
+def _account(user: str) -> tuple[str, str] | Callable[[Any], Any]:
+    if not user:
+        return lambda request: request  # without any, requests would send what ~/.netrc has
+    name, _, password = user.partition(":")
+    return unquote(name, "latin-1"), unquote(password, "latin-1")  # back to the bytes as escaped
 
 
 def _check_redirect(response: requests.Response, *_: Any, **__: Any) -> None:

@@ -120,8 +120,18 @@ def find_version(server: str, reference: Reference, precision: str = "float32") 
         DataError: the server does not answer, or refuses.
     """
     server, headers = _with_credentials(server.rstrip("/"))
+
+    def ask(what: str, **query: str) -> Any:
+        return _ask(f"{server}/api/2.0/mlflow/{what}?{urlencode(query)}", headers, reference)
+
     try:
-        number, tags, folder = _look_up(server, headers, reference)
+        if reference.number:
+            answer = ask("model-versions/get", name=reference.name, version=reference.number)
+        else:
+            answer = ask("registered-models/alias", name=reference.name, alias=reference.which)
+        version = {"name": reference.name, "version": answer["model_version"]["version"]}
+        tags = {tag["key"]: tag["value"] for tag in answer["model_version"].get("tags", [])}
+        folder = ask("model-versions/get-download-uri", **version)["artifact_uri"]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"Expected an MLflow server at {without_secrets(server)}, but its answer is of another "
@@ -129,30 +139,11 @@ def find_version(server: str, reference: Reference, precision: str = "float32") 
             "See that --tracking or MLFLOW_TRACKING_URI is the address that its pages have.",
         ) from error
     file = file_of(reference, tags, precision)
-    version = {"name": reference.name, "version": number}
     address, signature = (
         _address(server, folder, path, version) for path in (file.path, file.signature)
     )
     at_server = urlsplit(address).netloc == urlsplit(server).netloc
     return Source(address, signature, tags.get(file.sha256_tag), headers if at_server else {})
-
-
-def _look_up(
-    server: str, headers: Mapping[str, str], reference: Reference
-) -> tuple[str, dict[str, str], str]:
-    """Return number, tags and folder of a version."""
-
-    def ask(what: str, **query: str) -> Any:
-        return _ask(f"{server}/api/2.0/mlflow/{what}?{urlencode(query)}", headers, reference)
-
-    if reference.number:
-        answer = ask("model-versions/get", name=reference.name, version=reference.number)
-    else:
-        answer = ask("registered-models/alias", name=reference.name, alias=reference.which)
-    number = answer["model_version"]["version"]
-    tags = {tag["key"]: tag["value"] for tag in answer["model_version"].get("tags", [])}
-    answer = ask("model-versions/get-download-uri", name=reference.name, version=number)
-    return number, tags, answer["artifact_uri"]
 
 
 def _address(server: str, folder: str, path: str, version: Mapping[str, str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kidney.errors import DataError
-from kidney.remote.http import Progress, RefusedError, silent
+from kidney.remote.http import Progress, RefusedError
 
 _BLOCK = 1 << 20  # bytes
 
@@ -60,14 +60,15 @@ def read_object(name: str, max_bytes: int | None = None) -> bytes:
         return bytes(file.read())
 
 
-def download_object(name: str, path: Path, progress: Progress = silent) -> None:
+def download_object(name: str, path: Path, progress: Progress | None = None) -> None:
     """Write the object's bytes to `path`."""
     with _open(name) as (filesystem, key), filesystem.open_input_file(key) as file:
         done, size = 0, file.size()
         with path.open("wb") as out:
             while block := file.read(_BLOCK):
                 done += out.write(block)
-                progress(done, size)
+                if progress:
+                    progress(done, size)
 
 
 def write_object(name: str, data: bytes) -> None:

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ def list_archive(archive: str) -> Iterator[File]:
         DataError: there is no such archive, or a list that is none.
     """
     if is_object(archive):
-        yield from _objects(archive)
+        yield from starmap(File, list_objects(archive))
         return
     path = Path(os.path.abspath(archive))  # noqa: PTH100  resolve() would follow links
     if path.is_dir():
@@ -89,11 +90,9 @@ def chunks(files: Iterable[File], recipe: str) -> Iterator[Chunk]:
 
 
 def _chunk(files: list[File], recipe: str) -> Chunk:
-    digest = hashlib.sha256(recipe.encode())
-    for file in files:
-        for text in file:
-            digest.update(b"\0" + _bytes(text))
-    return Chunk(digest.hexdigest()[:16], tuple(file.path for file in files))
+    parts = [recipe.encode(), *(_bytes(text) for file in files for text in file)]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return Chunk(digest[:16], tuple(file.path for file in files))
 
 
 def _bytes(text: str) -> bytes:
@@ -122,17 +121,15 @@ def _file(path: str) -> File:
     return File(path, f"{state.st_size} {state.st_mtime_ns}")
 
 
-def _objects(folder: str) -> Iterator[File]:
-    return (File(*found) for found in list_objects(folder))
-
-
 def _list(path: Path) -> Iterator[File]:
     for name in _names(path):
         if is_object(name):
-            yield from _objects(name) if name.endswith("/") else [File(name, "listed")]
+            yield from (
+                starmap(File, list_objects(name)) if name.endswith("/") else [File(name, "listed")]
+            )
             continue
-        whole = os.path.abspath(path.parent / name)  # noqa: PTH100
-        yield from _folder(Path(whole)) if os.path.isdir(whole) else [_file(whole)]  # noqa: PTH112
+        absolute = Path(os.path.abspath(path.parent / name))  # noqa: PTH100
+        yield from _folder(absolute) if absolute.is_dir() else [_file(str(absolute))]
 
 
 def _names(path: Path) -> Iterator[str]:

@@ -21,7 +21,7 @@ import ray.data
 from kidney.artifact.cores import cores
 from kidney.errors import DataError, KidneyError
 from kidney.scoring.listing import Chunk
-from kidney.scoring.scorer import Scorer
+from kidney.scoring.scorer import Job, Scorer
 
 _STORE_BYTES = 80 * 2**20  # only chunks of names and counts go through it, and the model once
 _CHUNKS_A_WORKER = 1024  # of one execution, so that what Ray Data remembers of it does not grow
@@ -42,8 +42,8 @@ def engine(address: str | None) -> Iterator[int]:
     common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address:
-            package = str(Path(__file__).parents[1])
-            ray.init(address, runtime_env={"py_modules": [package]}, **common)
+            package = {"py_modules": [str(Path(__file__).parents[1])]}
+            ray.init(address, runtime_env=package, **common)
         else:
             # Nobody else may hand work to it; without one, Ray puts a token into the home folder.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -77,18 +77,10 @@ class Scored(NamedTuple):
     ended: float
 
 
-def score_chunks(
-    chunks: Iterable[Chunk], workers: int, *, model: bytes, window: str, key: bytes, out: str
-) -> Iterator[Scored]:
+def score_chunks(chunks: Iterable[Chunk], workers: int, model: bytes, job: Job) -> Iterator[Scored]:
     """Yield what came of each chunk, in the order in which they are done.
 
-    Args:
-        chunks: taken as they are needed.
-        workers: each has a core.
-        model: see `Scorer`, and so window, key and out.
-        window: see `model`.
-        key: see `model`.
-        out: see `model`.
+    Chunks are taken as they are needed; each worker has a core.
 
     Raises:
         KidneyError: as a worker raised it.
@@ -100,7 +92,7 @@ def score_chunks(
             [{"chunk": json.dumps(chunk)} for chunk in some], override_num_blocks=len(some)
         ).map(
             _Worker,  # type: ignore[arg-type]  # Ray calls what it makes of the class
-            fn_constructor_args=(stored, window, key, out),
+            fn_constructor_args=(stored, job),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(some))),
             num_cpus=1,
         )
@@ -114,8 +106,8 @@ def score_chunks(
 class _Worker(Scorer):
     """A scorer whose model came through Ray's store."""
 
-    def __init__(self, model: Any, window: str, key: bytes, out: str) -> None:
-        super().__init__(ray.get(model), window, key, out)
+    def __init__(self, model: Any, job: Job) -> None:
+        super().__init__(ray.get(model), job)
 
 
 def _of_the_worker(error: BaseException) -> BaseException:

@@ -21,6 +21,7 @@ from kidney.remote.object_store import is_object
 from kidney.scoring.listing import Chunk, chunks, list_archive
 from kidney.scoring.ray_engine import engine, score_chunks
 from kidney.scoring.results import SLICES, Results
+from kidney.scoring.scorer import Job
 
 _LIBRARIES = ("kidney-tumor-identification", "numpy", "onnxruntime", "pyarrow", "pydicom", "ray")
 _LOG_SECONDS = 30.0  # between two lines where stderr is no terminal
@@ -72,11 +73,8 @@ def score(
             another archive or model.
     """
     card, sha256 = check_artifact(model), sha256_of(model)
-    shown = (
-        window_named(window)
-        if window
-        else Window(center=card.window["center"], width=card.window["width"])
-    )
+    shown = Window(center=card.window["center"], width=card.window["width"])
+    shown = window_named(window) if window else shown
     source, out = _absolute(archive), _absolute(out)
     if f"{out}/".startswith(f"{source}/"):
         raise ConfigError(
@@ -120,10 +118,8 @@ def score(
         results.begin()
         every = 0.1 if sys.stderr.isatty() else _LOG_SECONDS
         with engine(address) as workers, tqdm(unit=" slices", mininterval=every) as bar:
-            for scored in score_chunks(
-                chain([first], to_do), workers,
-                model=model.read_bytes(), window=str(shown), key=key, out=out,
-            ):  # fmt: skip
+            job = Job(str(shown), key, out)
+            for scored in score_chunks(chain([first], to_do), workers, model.read_bytes(), job):
                 totals.update(scored.counts)
                 began, ended = min(began, scored.began), max(ended, scored.ended)
                 bar.set_postfix({"bad files": totals.total() - totals[SLICES]}, refresh=False)

@@ -6,6 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +26,37 @@ _MAX_BYTES = 1 << 30  # of a file; what decodes to more slices than are read has
 _OF_THE_FILE = (404, 413)  # any other refusal would meet the next files too
 
 
-class Scorer:
-    """One model on one core; Ray makes as many as there are cores.
+@dataclass(frozen=True)
+class Job:
+    """What all workers do alike.
 
-    Args:
-        model: bytes of the kidney.onnx.
+    Attributes:
         window: WIDTH/LEVEL in HU, through which Hounsfield units are shown.
         key: of the pseudonyms.
-        out: see `Results`.
+        out: where the results are, see `Results`.
+    """
+
+    window: str
+    key: bytes
+    out: str
+
+
+class Scorer:
+    """One model, the bytes of a kidney.onnx, on one core; Ray makes as many as there are cores.
 
     Raises:
         ArtifactError: as for `Predictor`.
     """
 
-    def __init__(self, model: bytes, window: str, key: bytes, out: str) -> None:
+    def __init__(self, model: bytes, job: Job) -> None:
         pa.set_cpu_count(1)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "kidney.onnx")
             path.write_bytes(model)
             self._predictor = Predictor(path, threads=1)
-        self._window = window_named(window)
-        self._key = key
-        self._results = Results(out, self._predictor.card, self._predictor.sha256)
+        self._window = window_named(job.window)
+        self._key = job.key
+        self._results = Results(job.out, self._predictor.card, self._predictor.sha256)
         self._readers = ThreadPoolExecutor(_AHEAD)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kidney.imaging.deidentify import pseudonym
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN, Window
 from kidney.remote import object_store
-from kidney.scoring.scorer import Scorer
+from kidney.scoring.scorer import Job, Scorer
 from tests.helpers.pictures import encode
 from tests.helpers.tiny_model import CARD
 from tests.scoring.conftest import PATIENT, SALT, Archive
@@ -26,7 +26,7 @@ KEY = SALT.encode()
 
 
 def scorer(model: Path, out: Path | str, window: Window = ABDOMEN) -> Scorer:
-    return Scorer(model.read_bytes(), str(window), KEY, str(out))
+    return Scorer(model.read_bytes(), Job(str(window), KEY, str(out)))
 
 
 def scored(model: Path, out: Path, paths: list[str], window: Window = ABDOMEN) -> Any:
