@@ -55,7 +55,7 @@ def fetch(
             is in `folder` is lost with a run that fails.
 
     Raises:
-        DataError: the source does not exist, cannot be reached, is another one than `sha256` says
+        DataError: the source does not exist, cannot be reached, has another SHA-256
             or is not safe to unpack.
     """
     source = "" if source is None else str(source)  # data.source=2023 comes as a number
@@ -104,7 +104,7 @@ def _unpack_from_web(url: str, folder: Path, sha256: str | None, downloads: Path
             f"Expected {without_secrets(url)} to be an archive ({', '.join(ARCHIVE_SUFFIXES)}).",
             "Give the address of the archive itself, not that of a page about it.",
         )
-    # Another address is another file, and so is another query; who asks is no part of it.
+    # Another address is another file, and so is another query; user and password are no part.
     address = f"{parts.netloc.rpartition('@')[2]}{parts.path}?{parts.query}"
     fingerprint = hashlib.sha256(address.encode("utf-8", "backslashreplace")).hexdigest()[:8]
     path = downloads / f"{fingerprint}-{name[-100:] or 'archive'}"

@@ -26,7 +26,7 @@ from kidney.remote.object_store import download_object, is_object, read_object
 from kidney.remote.signature import read_public_key, verify
 
 _MAX_SMALL = 2**18  # bytes of a hash or a signature; a Sigstore bundle has a few thousand
-_MISSING = (403, 404, 410)  # S3 says 403 to who may not list the bucket
+_MISSING = (403, 404, 410)  # S3 answers 403 without the right to list the bucket
 
 
 def fetch_model(
@@ -59,7 +59,7 @@ def fetch_model(
             that is unset, signatures are not looked at.
         signature: a file; None: what lies beside the source, under its name with .sig.
         progress: called with the bytes so far and the bytes in all.
-        log: called with a sentence for people, which says how the file was verified.
+        log: called with one line on how the file was verified.
 
     Returns:
         `out`.
@@ -111,17 +111,17 @@ def fetch_model(
 
 
 def expected_sha256(reference: str, sha256: str | None = None) -> str | None:
-    """Ask what SHA-256 a model has where it comes from now, without fetching it.
+    """Look up the SHA-256 that a model has at its source, without fetching it.
 
     Args:
         reference: as for `fetch_model`.
-        sha256: the only one that may come; None: any.
+        sha256: the only one to accept; None: any.
 
     Returns:
-        64 hexadecimal digits; None: nobody there says.
+        64 hexadecimal digits; None: the source gives none.
 
     Raises:
-        DataError: whoever keeps it does not answer.
+        DataError: the source does not answer.
         ArtifactError: there is no such version, or it is not the one of `sha256`.
         ConfigError: the reference names no model.
     """
@@ -164,7 +164,7 @@ def _signature(source: Source, given: Path | None) -> bytes:
     shown = without_secrets(source.address)
     try:
         found = given.read_bytes() if given else _read(source.signature, source)
-    except DataError as error:  # an MLflow server says 500 of what is not in its S3
+    except DataError as error:  # an MLflow server answers 500 where its S3 has none
         raise DataError(
             f"A public key is configured, but the signature of {shown} cannot be had: "
             f"{error.problem}",

@@ -27,7 +27,7 @@ from kidney.files import whole_file
 
 MAX_BYTES = 64 * 2**30
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all where the server says
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
 
 _SECONDS = 30.0  # without a byte
 _REACHABLE_SECONDS = 4.0
@@ -187,7 +187,7 @@ def _blocks(
     progress: Progress = lambda *_: None,
     any_length: bool = True,
 ) -> Iterator[bytes]:
-    """Yield the bytes of one request; without `any_length` the server has to say how long it is.
+    """Yield the bytes of one request; without `any_length` the server must give the length.
 
     Errors are raised from None, since those of requests quote the address with its secrets.
     """
@@ -206,7 +206,7 @@ def _blocks(
             total = int(length) if length.isdecimal() else None
             if total is None and not any_length and "Transfer-Encoding" not in response.headers:
                 raise DataError(
-                    f"{shown} does not say how long it is, so nobody can tell whether it is whole.",
+                    f"{shown} does not give its length, so nothing shows whether it is whole.",
                     f"Give its SHA-256, {_BY_HAND}",
                 )
             done = 0

@@ -67,7 +67,7 @@ class Source:
     Attributes:
         address: http(s), s3:// or the path of a file.
         signature: the same of its signature.
-        sha256: 64 hexadecimal digits; None: nobody says.
+        sha256: 64 hexadecimal digits; None: unknown.
         headers: what to send to the host of both.
     """
 

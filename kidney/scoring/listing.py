@@ -21,7 +21,7 @@ class File(NamedTuple):
     Attributes:
         path: absolute, or s3://BUCKET/KEY.
         version: size and time, which change with its content; "" where the file cannot be looked
-            at, which whoever reads it will find out.
+            at: reading it will fail and report why.
     """
 
     path: str

@@ -80,7 +80,7 @@ class Results:
     def write_chunk(
         self, chunk: str, slices: Sequence[Mapping[str, Any]], bad: Sequence[Mapping[str, Any]]
     ) -> None:
-        """Write the files of a chunk; that of its slices last, since it says that it is done."""
+        """Write the files of a chunk; that of its slices last, since it marks it as done."""
         if bad:
             self.write(_part(BAD, chunk), to_parquet(bad, ERRORS))
         self.write(_part(SLICES, chunk), to_parquet(slices, self._schema))

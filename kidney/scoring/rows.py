@@ -54,7 +54,7 @@ def slice_row(
     Args:
         path: of its file.
         decoded: the file.
-        frame: place of the slice in it, from 0.
+        frame: position of the slice in it, from 0.
         prediction: for the slice.
         card: of the model.
     """

@@ -111,7 +111,7 @@ def _read(path: str) -> bytes:
     except OSError as error:
         raise RefusedError(
             f"The file cannot be read: {error.strerror or error}.",
-            "See that it is there and may be read by who scores.",
+            "See that it is there and may be read by this account.",
             404,
         ) from None
     if len(data) > _MAX_BYTES:

@@ -1,4 +1,4 @@
-"""Where raw files come from, and what is said where they cannot be had."""
+"""Where raw files come from, and the errors where they cannot be had."""
 
 import hashlib
 import io
@@ -173,7 +173,7 @@ def test_where_downloads_are_kept_can_be_chosen(source: Path, folder: Path, tmp_
 
 
 @pytest.mark.usefixtures("online")
-def test_a_page_in_place_of_the_archive_is_told_and_not_kept(folder: Path) -> None:
+def test_a_page_in_place_of_the_archive_is_reported_and_not_kept(folder: Path) -> None:
     with serving(b"<html>Log in</html>") as web, pytest.raises(DataError, match="login"):
         fetch(folder, source=web.url + "?token=secret")
     assert not any((folder.parent / "downloads").iterdir())

@@ -182,7 +182,7 @@ def test_the_number_of_files_is_limited(tmp_path: Path, kind: str) -> None:
     assert "at most 3 files" in refusal(archive, max_files=3)
 
 
-def test_a_disk_without_room_is_told_before_the_first_byte(
+def test_a_disk_without_room_is_reported_before_the_first_byte(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -232,7 +232,7 @@ def test_a_file_that_only_has_the_name_is_refused(tmp_path: Path, name: str, dat
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 @pytest.mark.parametrize(
-    ("names", "told"),
+    ("names", "messages"),
     [
         (["one.jpg", "one.jpg"], "there twice"),
         (["A/one.jpg", "a/ONE.JPG"], "there twice"),
@@ -243,7 +243,7 @@ def test_a_file_that_only_has_the_name_is_refused(tmp_path: Path, name: str, dat
     ],
 )
 def test_two_members_of_one_name_are_refused_before_the_first_byte(
-    tmp_path: Path, kind: str, names: list[str], told: str
+    tmp_path: Path, kind: str, names: list[str], messages: str
 ) -> None:
     path = tmp_path / f"set.{kind}"
     if kind == "zip":
@@ -255,7 +255,7 @@ def test_two_members_of_one_name_are_refused_before_the_first_byte(
         with tarfile.open(path, "w") as packed:
             for name in names:
                 packed.addfile(tarfile.TarInfo(name))
-    assert told in refusal(path)
+    assert messages in refusal(path)
     assert not any((tmp_path / "target").iterdir())
 
 

@@ -65,7 +65,7 @@ def refused(reference: str, out: Path, **settings: Any) -> KidneyError:
 
 
 def test_a_model_comes_from_the_web(model: Path, out: Path):
-    told: list[str] = []
+    messages: list[str] = []
     progress: list[tuple[int, int | None]] = []
     with serving(model.read_bytes(), beside={}) as web:
         done = fetch_model(
@@ -73,28 +73,28 @@ def test_a_model_comes_from_the_web(model: Path, out: Path):
             out,
             sha256=sha256_of(model).upper(),
             progress=lambda *step: progress.append(step),
-            log=told.append,
+            log=messages.append,
         )
     assert done == out
     assert out.read_bytes() == model.read_bytes()
     assert files(out) == ["kidney.onnx"]
     assert progress[-1] == (model.stat().st_size, model.stat().st_size)
-    assert len(told) == 1
-    assert told[0].startswith(f"{out}: SHA-256 {sha256_of(model)}, as given; no public key")
+    assert len(messages) == 1
+    assert messages[0].startswith(f"{out}: SHA-256 {sha256_of(model)}, as given; no public key")
 
 
 def test_the_hash_beside_the_file_is_heeded(model: Path, out: Path):
-    told: list[str] = []
+    messages: list[str] = []
     line = f"{sha256_of(model)}  kidney.onnx\n".encode()
     with serving(model.read_bytes(), beside={"/set.zip.sha256": line}) as web:
-        fetch_model(web.url, out, log=told.append)
-        assert "as the .sha256 beside it says" in told[0]
+        fetch_model(web.url, out, log=messages.append)
+        assert "as the .sha256 beside it says" in messages[0]
         web.beside = {"/set.zip.sha256": OTHER_HASH.encode()}
         other = out.with_name("other.onnx")
         assert OTHER_HASH in refused(web.url, other).problem
         web.beside = {"/set.zip.sha256": b"<html>There is no such page.</html>"}
-        fetch_model(web.url, other, log=told.append)
-        assert "NOT VERIFIED" in told[1]
+        fetch_model(web.url, other, log=messages.append)
+        assert "NOT VERIFIED" in messages[1]
 
 
 def test_a_file_of_another_hash_does_not_get_the_name(model: Path, out: Path):
@@ -147,14 +147,14 @@ def test_what_hash_it_has_by_now_is_asked_without_fetching(model: Path):
 
 
 def test_a_signed_model_passes(model: Path, out: Path, key: Path, monkeypatch: pytest.MonkeyPatch):
-    told: list[str] = []
+    messages: list[str] = []
     with serving(model.read_bytes(), beside={"/set.zip.sig": signature_of(model)}) as web:
-        fetch_model(web.url, out, public_key=key, log=told.append)
+        fetch_model(web.url, out, public_key=key, log=messages.append)
         out.unlink()
         monkeypatch.setenv("KIDNEY_PUBLIC_KEY", str(key))
-        fetch_model(web.url, out, log=told.append)
+        fetch_model(web.url, out, log=messages.append)
     assert out.read_bytes() == model.read_bytes()
-    assert all("signature verified" in text for text in told)
+    assert all("signature verified" in text for text in messages)
 
 
 def test_a_signature_may_lie_elsewhere(model: Path, out: Path, key: Path):
@@ -190,7 +190,7 @@ def test_what_the_key_does_not_vouch_for_is_refused(model: Path, out: Path, key:
             assert files(out) == []
 
 
-def test_a_server_that_fails_at_the_signature_is_told_as_such(out: Path, key: Path):
+def test_a_server_that_fails_at_the_signature_is_reported_as_such(out: Path, key: Path):
     with serving(b"sorry", statuses=[500]) as web:
         error = refused(web.url, out, public_key=key)
     assert "the signature of" in error.problem
@@ -198,7 +198,7 @@ def test_a_server_that_fails_at_the_signature_is_told_as_such(out: Path, key: Pa
     assert "What is not signed is refused" in error.remedy
 
 
-def test_a_public_key_that_cannot_be_read_is_told_before_anything_is_fetched(
+def test_a_public_key_that_cannot_be_read_is_reported_before_anything_is_fetched(
     model: Path, out: Path, tmp_path: Path
 ):
     with serving(model.read_bytes(), beside={}) as web:
@@ -217,7 +217,7 @@ def test_a_public_key_that_cannot_be_read_is_told_before_anything_is_fetched(
         ("https://host/kidney.onnx", {"precision": "int8"}, "registered model to take int8 of"),
     ],
 )
-def test_what_names_no_model_is_told(
+def test_what_names_no_model_is_reported(
     out: Path, reference: str, settings: dict[str, Any], problem: str
 ):
     with pytest.raises((ConfigError, DataError), match=problem):
@@ -225,7 +225,7 @@ def test_what_names_no_model_is_told(
     assert files(out) == []
 
 
-def test_a_name_that_cannot_be_written_is_told(model: Path, out: Path):
+def test_a_name_that_cannot_be_written_is_reported(model: Path, out: Path):
     out.mkdir(parents=True)
     with pytest.raises(DataError, match="Expected to write"):
         fetch_model(str(model), out)
@@ -242,18 +242,18 @@ def s3() -> Iterator[Any]:
 def test_a_model_comes_from_s3_with_its_signature_and_hash(
     s3: Any, model: Path, out: Path, key: Path
 ):
-    told: list[str] = []
+    messages: list[str] = []
     s3.put_object(Bucket="models", Key="a b/kidney.onnx", Body=model.read_bytes())
     s3.put_object(Bucket="models", Key="a b/kidney.onnx.sig", Body=signature_of(model))
-    fetch_model("s3://models/a b/kidney.onnx", out, public_key=key, log=told.append)
+    fetch_model("s3://models/a b/kidney.onnx", out, public_key=key, log=messages.append)
     s3.put_object(Bucket="models", Key="a b/kidney.onnx.sha256", Body=sha256_of(model).encode())
-    fetch_model("s3://models/a b/kidney.onnx", out, public_key=key, log=told.append)
+    fetch_model("s3://models/a b/kidney.onnx", out, public_key=key, log=messages.append)
     assert out.read_bytes() == model.read_bytes()
-    assert ["NOT VERIFIED" in text for text in told] == [True, False]
+    assert ["NOT VERIFIED" in text for text in messages] == [True, False]
     assert files(out) == ["kidney.onnx"]
 
 
-def test_what_s3_does_not_give_is_told(
+def test_what_s3_does_not_give_is_reported(
     s3: Any, model: Path, out: Path, key: Path, monkeypatch: pytest.MonkeyPatch
 ):
     assert (

@@ -79,7 +79,7 @@ def test_a_length_that_is_longer_than_the_file_is_a_cut(path: Path) -> None:
         assert "the connection was cut" in refused(web.url, path).problem
 
 
-def test_a_wrong_hash_is_told_and_nothing_is_kept(path: Path) -> None:
+def test_a_wrong_hash_is_reported_and_nothing_is_kept(path: Path) -> None:
     with serving(OTHER) as web:
         error = refused(web.url, path, sha256=HASH)
     assert HASH in error.problem
@@ -96,14 +96,14 @@ def test_more_than_is_allowed_is_not_fetched(path: Path, how: str) -> None:
         assert read_url(web.url, {}, len(DATA)) == DATA
 
 
-def test_an_end_that_nobody_tells_is_believed_only_with_a_hash(path: Path) -> None:
+def test_an_unknown_end_is_accepted_only_with_a_hash(path: Path) -> None:
     with serving(DATA, how="close") as web:
-        assert "does not say how long" in refused(web.url, path).problem
+        assert "does not give its length" in refused(web.url, path).problem
         assert download(web.url, path, sha256=HASH).read_bytes() == DATA
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410])
-def test_a_refusal_is_told_at_once(path: Path, status: int) -> None:
+def test_a_refusal_is_reported_at_once(path: Path, status: int) -> None:
     with serving(DATA, statuses=[status]) as web:
         error = refused(web.url, path)
         assert f"HTTP {status}" in error.problem
@@ -122,7 +122,7 @@ def test_a_server_in_trouble_is_asked_again(path: Path, status: int) -> None:
             read_url(web.url, {}, CUT)
 
 
-def test_a_refused_connection_and_an_unknown_host_are_told_at_once(
+def test_a_refused_connection_and_an_unknown_host_are_reported_at_once(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http, "_WAITS", (60.0,))
@@ -207,13 +207,13 @@ def test_a_token_and_a_password_go_to_their_host_only(path: Path) -> None:
     with serving(DATA) as other, serving(b"", redirects={"/set.zip": other.url}) as web:
         assert download(web.url, path, headers=token).read_bytes() == DATA
         download(web.url.replace("http://", "http://user:w%C3%B6rd@"), path)
-        told = [asked["Authorization"] for asked in web.asked]
-        assert told == ["Bearer secret", "Basic dXNlcjp3w7ZyZA=="]
+        messages = [asked["Authorization"] for asked in web.asked]
+        assert messages == ["Bearer secret", "Basic dXNlcjp3w7ZyZA=="]
         assert not any("Authorization" in asked for asked in other.asked)
 
 
 @pytest.mark.parametrize("status", [None, 403])
-def test_no_error_and_no_file_tells_a_secret(
+def test_no_error_and_no_file_holds_a_secret(
     path: Path, status: int | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with serving(DATA, statuses=[status] if status else [], cuts=[CUT, 0, 0, 0]) as web:
@@ -250,7 +250,7 @@ def test_a_space_in_an_address_is_escaped(path: Path) -> None:
         assert web.asked[0]["path"] == "/my%20%C3%9F%20set%20.zip"
 
 
-def test_a_disk_without_room_is_told_before_the_first_byte(
+def test_a_disk_without_room_is_reported_before_the_first_byte(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = namedtuple("usage", "total used free")
@@ -259,7 +259,7 @@ def test_a_disk_without_room_is_told_before_the_first_byte(
         assert f"{len(DATA) - 1} free" in refused(web.url, path).problem
 
 
-def test_a_disk_that_fills_up_is_told(path: Path) -> None:
+def test_a_disk_that_fills_up_is_reported(path: Path) -> None:
     def full(done: int, total: int | None) -> None:  # noqa: ARG001
         if done > CUT:
             raise OSError(errno.ENOSPC, "No space left on device")

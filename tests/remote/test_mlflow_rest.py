@@ -89,11 +89,11 @@ def published(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_version_comes_under_each_of_its_names(
     server: str, published: Path, tmp_path: Path, reference: str
 ):
-    told: list[str] = []
+    messages: list[str] = []
     out = tmp_path / "kidney.onnx"
-    assert fetch_model(reference, out, tracking=server, log=told.append) == out
+    assert fetch_model(reference, out, tracking=server, log=messages.append) == out
     assert out.read_bytes() == (published / "kidney.onnx").read_bytes()
-    assert "as the version's tag says" in told[0]
+    assert "as the version's tag says" in messages[0]
     assert [file.name for file in tmp_path.iterdir()] == ["kidney.onnx"]
 
 
@@ -171,7 +171,7 @@ def test_what_only_the_server_can_read_is_read_through_it(
 
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("reference", ["kidney@nobody", "kidney@99", "liver@champion", "liver@1"])
-def test_a_version_that_the_server_does_not_know_is_told(
+def test_a_version_that_the_server_does_not_know_is_reported(
     server: str, tmp_path: Path, reference: str
 ):
     with pytest.raises(ArtifactError, match=f"to know {reference}") as refused:
@@ -179,7 +179,7 @@ def test_a_version_that_the_server_does_not_know_is_told(
     assert "promote.py" in refused.value.remedy
 
 
-def test_a_host_name_that_the_server_does_not_allow_is_told(
+def test_a_host_name_that_the_server_does_not_allow_is_reported(
     server: str, monkeypatch: pytest.MonkeyPatch
 ):
     real = socket.getaddrinfo
@@ -264,7 +264,7 @@ def test_files_are_fetched_from_where_the_server_keeps_them(
         ({"USERNAME": "ann"}, "", None),
     ],
 )
-def test_who_asks_is_told_to_the_server(
+def test_the_account_is_sent_to_the_server(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], user: str, expected: str | None
 ):
     for name, value in environment.items():
@@ -276,12 +276,12 @@ def test_who_asks_is_told_to_the_server(
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[]", b'{"model_version": {}}'])
-def test_what_is_no_mlflow_server_is_told(answer: bytes):
+def test_what_is_no_mlflow_server_is_reported(answer: bytes):
     beside = dict.fromkeys(answers(""), answer)
     with serving(b"", beside=beside) as web, pytest.raises(ArtifactError, match="another kind"):
         find_version(web.url.removesuffix("/set.zip"), CHAMPION)
 
 
-def test_a_server_that_does_not_answer_is_told():
+def test_a_server_that_does_not_answer_is_reported():
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/.* cannot be reached"):
         find_version("http://127.0.0.1:9", CHAMPION)

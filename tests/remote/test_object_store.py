@@ -78,7 +78,7 @@ def test_a_name_without_bucket_or_key_is_refused(name: str) -> None:
         ("AWS Error NETWORK_CONNECTION during HeadObject operation: curlCode: 7", None),
     ],
 )
-def test_a_refusal_is_told_from_a_store_that_is_out_of_reach(
+def test_a_refusal_differs_from_a_store_that_is_out_of_reach(
     monkeypatch: pytest.MonkeyPatch, text: str, status: int | None
 ) -> None:
     def fail(_: str) -> None:

@@ -53,7 +53,7 @@ def test_a_list_names_files_and_folders_from_where_it_lies(folder: Path) -> None
         (None, b"", "Expected a folder or a list"),
     ],
 )
-def test_what_is_no_archive_is_told(
+def test_what_is_no_archive_is_reported(
     tmp_path: Path, name: str | None, content: bytes, problem: str
 ) -> None:
     if name:

@@ -31,10 +31,14 @@ def scorer(model: Path, out: Path | str, window: Window = ABDOMEN) -> Scorer:
 
 def scored(model: Path, out: Path, paths: list[str], window: Window = ABDOMEN) -> Any:
     """Return counts, and the rows of slices and of bad files."""
-    said = scorer(model, out, window)({"chunk": json.dumps(["1", paths])})
+    scored_chunk = scorer(model, out, window)({"chunk": json.dumps(["1", paths])})
     rows = pq.read_table(out / "slices" / "1.parquet").to_pylist()
     bad = out / "errors" / "1.parquet"
-    return json.loads(said["counts"]), rows, pq.read_table(bad).to_pylist() if bad.exists() else []
+    return (
+        json.loads(scored_chunk["counts"]),
+        rows,
+        pq.read_table(bad).to_pylist() if bad.exists() else [],
+    )
 
 
 def test_answers_are_those_of_the_predictor(model: Path, archive: Archive, tmp_path: Path) -> None:
@@ -43,18 +47,18 @@ def test_answers_are_those_of_the_predictor(model: Path, archive: Archive, tmp_p
     assert [row["path"] for row in rows] == [*archive.slices]
     for row in rows:
         (slice_,) = read_slices(Path(row["path"]), ABDOMEN, "it")
-        (answer,) = Predictor(model, threads=1).predict([slice_])
-        said = decide(answer.probabilities, CARD.classes, CARD.rules, answer.ood_score)
+        (prediction,) = Predictor(model, threads=1).predict([slice_])
+        decision = decide(prediction.probabilities, CARD.classes, CARD.rules, prediction.ood_score)
         found = [row[f"probability_{name}"] for name in CARD.classes]
-        assert found == pytest.approx(answer.probabilities.tolist(), abs=1e-6)
-        assert (row["decision"], row["label"]) == (said.outcome, said.label)
-        assert row["prediction_set"] == list(said.prediction_set)
-        assert row["suspected"] == list(said.suspected)
+        assert found == pytest.approx(prediction.probabilities.tolist(), abs=1e-6)
+        assert (row["decision"], row["label"]) == (decision.outcome, decision.label)
+        assert row["prediction_set"] == list(decision.prediction_set)
+        assert row["suspected"] == list(decision.suspected)
         assert (row["height"], row["width"]) == slice_.shape
     assert {row["path"]: row["kind"] for row in bad} == archive.bad
 
 
-def test_no_row_tells_whose_slice_it_is(model: Path, archive: Archive, tmp_path: Path) -> None:
+def test_no_row_names_the_patient(model: Path, archive: Archive, tmp_path: Path) -> None:
     _, rows, bad = scored(model, tmp_path, [*archive.slices, *archive.bad])
     dicom = [row for row in rows if row["instance"]]
     assert [row["instance"] for row in dicom] == [17, 18]
@@ -120,8 +124,8 @@ def test_objects_are_read_and_parts_written_in_s3(model: Path, s3: Any, archive:
     one = next(iter(archive.slices))
     s3.put_object(Bucket="hospital", Key="in/1.png", Body=Path(one).read_bytes())
     names = [f"s3://hospital/in/{name}" for name in ("1.png", "gone.png", "a//b.png")]
-    said = scorer(model, "s3://hospital/out")({"chunk": json.dumps(["1", names])})
-    assert json.loads(said["counts"]) == {"slices": 1, "unreadable": 2}
+    scored_chunk = scorer(model, "s3://hospital/out")({"chunk": json.dumps(["1", names])})
+    assert json.loads(scored_chunk["counts"]) == {"slices": 1, "unreadable": 2}
     found = s3.get_object(Bucket="hospital", Key="out/slices/1.parquet")["Body"].read()
     table = pq.read_table(io.BytesIO(found))
     assert table["path"].to_pylist() == names[:1]
