@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,3 +61,10 @@ def test_parts_of_files_that_are_gone_go_at_the_end(results: Results, tmp_path: 
 
 def test_a_path_that_is_no_text_is_spelt_out() -> None:
     assert as_text("/a/b\udcff.dcm") == "/a/b\\xff.dcm"
+
+
+def test_an_object_of_no_bytes_is_still_being_written(s3: Any) -> None:
+    results = Results("s3://hospital/scores", CARD, "1")
+    results.write_chunk("1", [], [])
+    s3.put_object(Bucket="hospital", Key="scores/slices/2.parquet", Body=b"")
+    assert results.done() == {"1"}
