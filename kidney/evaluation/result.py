@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from kidney.artifact.decision import Rules
+from kidney.files import parse_json
 
 
 class _Record(BaseModel):
@@ -165,7 +166,7 @@ class EvaluationResult(_Record):
             OSError: the file cannot be read.
             ValueError: a key is missing or holds something else.
         """
-        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+        return parse_json(cls, path.read_text(encoding="utf-8"))
 
     def known(self, kind: str, names: tuple[str, ...]) -> dict[str, Figure]:
         """Return class -> its figure of this kind, such as "recall", where that is defined."""

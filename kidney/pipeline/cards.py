@@ -1,6 +1,6 @@
 """The cards of a model and its data: files of the stages in, two pages of Markdown out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +18,7 @@ from kidney.errors import ArtifactError, KidneyError
 from kidney.evaluation.metrics.group_figures import group_figures
 from kidney.evaluation.report.cards import artifact_card
 from kidney.evaluation.result import EvaluationResult, GroupFigures, Localisation
-from kidney.files import write_text
+from kidney.files import parse_json, write_text
 from kidney.pipeline.result_files import read_predictions
 
 MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
@@ -47,7 +47,7 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
     evaluation = evaluation or artifact.parent / "evaluation" / split
     data = data or artifact.parent.parent / "data" / card.data["name"]
     metrics = evaluation / "metrics.json"
-    result = _read(metrics, EvaluationResult.model_validate_json, "scripts/evaluate.py")
+    result = _read(metrics, EvaluationResult, "scripts/evaluate.py")
     groups = {
         kind: {value: GroupFigures.model_validate(one) for value, one in of.items()}
         for kind, of in group_figures(
@@ -66,7 +66,7 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
 def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
     slices = read_manifest(folder)
     split = read_split(folder, split_name, slices)
-    report = _read(folder / "validation.json", ValidationReport.read, "scripts/validate.py")
+    report = _read(folder / "validation.json", ValidationReport, "scripts/validate.py")
     thumbnails = open_thumbnails(folder, slices)
     leaky = dealt(LEAKY, slices, split["folds"], split["seed"])
     random = measure_leakage(slices, thumbnails, coordinates(thumbnails), leaky)
@@ -83,14 +83,14 @@ def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
 def _localisations(folder: Path, card: ModelCard) -> Iterator[Localisation]:
     """Yield what was measured of this model; other models may have been measured there before."""
     for path in sorted(folder.glob("*/localisation.json")):
-        found = _read(path, Localisation.model_validate_json, "scripts/localise.py")
+        found = _read(path, Localisation, "scripts/localise.py")
         if found.model.run == card.run:
             yield found
 
 
-def _read(path: Path, parse: Callable[[str], _Record], maker: str) -> _Record:
+def _read(path: Path, kind: type[_Record], maker: str) -> _Record:
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse_json(kind, path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise KidneyError(
             f"Expected {path.name} in {path.parent}, but: {error}.",

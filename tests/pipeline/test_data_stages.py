@@ -111,7 +111,7 @@ def test_the_leaky_split_fails_validation_and_is_prepared_for_those_who_name_it(
     cfg = ask("split=leaky")
     ingest_stage(cfg)
     (failed,) = validate_stage(cfg)
-    assert failed["about"] == "split"
+    assert failed.about == "split"
     assert prepare(cfg)[1]["name"] == "leaky"
 
 

@@ -5,14 +5,12 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Self
 
 import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import TypeAdapter
 
 from kidney.data.validation.checks import LEVELS, Finding, Summary
 from kidney.data.validation.confounders import Confounder
@@ -49,15 +47,6 @@ class ValidationReport:
     def to_json(self) -> str:
         """Return validation.json."""
         return json.dumps(asdict(self), indent=1) + "\n"
-
-    @classmethod
-    def read(cls, text: str) -> Self:
-        """Read validation.json.
-
-        Raises:
-            ValueError: a key is missing or holds something else.
-        """
-        return TypeAdapter(cls).validate_json(text)
 
 
 def report_page(

@@ -19,6 +19,7 @@ from kidney.data.validation.checks import findings, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import across_labels, measure_leakage
 from kidney.data.validation.report import ValidationReport, png, report_page
+from kidney.files import parse_json
 from tests.helpers.data_slices import CLASSES, take
 
 LIMITS = {
@@ -79,7 +80,7 @@ def test_failures_come_first_and_what_passed_last(spoilt: Path) -> None:
 
 def test_the_report_comes_back_from_json(spoilt: Path) -> None:
     report, _ = report_of(spoilt, "leaky")
-    assert ValidationReport.read(report.to_json()) == report
+    assert parse_json(ValidationReport, report.to_json()) == report
     assert [finding.check for finding in report.failed()] == [
         "one picture under several labels", "leakage of the split 'leaky'"
     ]  # fmt: skip
