@@ -4,8 +4,7 @@ import hashlib
 from pathlib import Path
 
 from kidney.artifact.card import ModelCard, from_metadata
-from kidney.artifact.onnx_bytes import check_self_contained, metadata
-from kidney.artifact.seal import check_seal, is_sealed
+from kidney.artifact.integrity import check_seal, check_self_contained, is_sealed, metadata
 from kidney.errors import ArtifactError
 
 
@@ -14,7 +13,7 @@ def read_artifact(path: Path, sha256: str | None = None) -> tuple[bytes, ModelCa
 
     Args:
         path: the file that export.py wrote.
-        sha256: what `sha256sum` says of the file that is wanted; None: any.
+        sha256: the SHA-256 that the file must have; None: any.
 
     Returns:
         The very bytes that were checked, and the card.

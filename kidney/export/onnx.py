@@ -9,8 +9,8 @@ from torch import nn
 from torch.export import Dim
 
 from kidney.artifact.card import ModelCard, to_metadata
+from kidney.artifact.integrity import seal
 from kidney.artifact.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
-from kidney.artifact.seal import seal
 from kidney.models.classifier import KidneyClassifier
 
 OPSET = 18  # the first with antialiased Resize; onnxruntime 1.20 reads it

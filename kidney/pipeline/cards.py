@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from kidney.artifact.card import ModelCard
+from kidney.artifact.integrity import check_seal
 from kidney.artifact.reader import read_artifact
-from kidney.artifact.seal import check_seal
 from kidney.data.cache import open_thumbnails
 from kidney.data.data_card import data_card
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
@@ -41,9 +41,9 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
             f"Expected figures in the card of {artifact}, but it was never evaluated.",
             "Run python scripts/evaluate.py and python export.py first.",
         )
-    split = card.metrics["split"]["name"]
+    split = card.metrics.split.name
     evaluation = evaluation or artifact.parent / "evaluation" / split
-    data = data or artifact.parent.parent / "data" / card.data["name"]
+    data = data or artifact.parent.parent / "data" / card.data.name
     result = _json(evaluation / "metrics.json", "scripts/evaluate.py")
     groups = group_figures(read_predictions(evaluation / "predictions.csv"), card.classes)
     model = artifact_card(
@@ -62,14 +62,14 @@ def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
     thumbnails = open_thumbnails(folder, slices)
     random = dealt(LEAKY, slices, split["folds"], split["seed"])
     leaky = measure_leakage(slices, thumbnails, coordinates(thumbnails), random)
-    if report["data"] != card.data["fingerprint"]:
+    if report["data"] != card.data.fingerprint:
         raise ArtifactError(
-            f"Expected the data that the model learned from, {card.data['fingerprint']}, but "
+            f"Expected the data that the model learned from, {card.data.fingerprint}, but "
             f"{folder} holds {report['data']}.",
             "Name the folder of its data, or train on the data that are there now.",
         )
     rejected, doubtful = read_rejected(folder), read_boundaries(folder)
-    return data_card(card.data["name"], slices, rejected, doubtful, split, report, leaky)
+    return data_card(card.data.name, slices, rejected, doubtful, split, report, leaky)
 
 
 def _localisations(folder: Path, card: ModelCard) -> Iterator[dict[str, Any]]:

@@ -52,9 +52,9 @@ def challenger_evidence(
         found = Path(cfg.artifacts, "evaluation", cfg.split.name)
     evidence = read_evidence(found)
     run, data = evidence.result["model"]["run"], evidence.result["data"].get("fingerprint")
-    if run not in (card.run, pooled) or data != card.data["fingerprint"]:
+    if run not in (card.run, pooled) or data != card.data.fingerprint:
         raise ArtifactError(
-            f"Expected an evaluation of run {card.run} on data {card.data['fingerprint']}, or of "
+            f"Expected an evaluation of run {card.run} on data {card.data.fingerprint}, or of "
             f"the cross-validation that it is a fold of ({pooled or 'none'}), but {found} is of "
             f"run {run} on data {data}.",
             _RUN,

@@ -10,8 +10,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from kidney.artifact.card import ModelCard
-from kidney.artifact.decision import decide
-from kidney.artifact.predictor import Answer
+from kidney.artifact.predictor import Prediction
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyError, NoSliceError
 from kidney.scoring.decode import Decoded
 
@@ -66,7 +65,7 @@ def slices_schema(classes: Sequence[str], model: str) -> pa.Schema:
 
 
 def slice_row(
-    path: str, decoded: Decoded, frame: int, answer: Answer, card: ModelCard
+    path: str, decoded: Decoded, frame: int, answer: Prediction, card: ModelCard
 ) -> dict[str, Any]:
     """Return what the columns of `slices_schema` hold of one slice.
 
@@ -78,7 +77,7 @@ def slice_row(
         card: of the model.
     """
     height, width = decoded.slices[frame].shape
-    said = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
+    said = answer.decision
     evidence = answer.evidence[card.classes.index(said.label)]
     row, column = np.unravel_index(evidence.argmax(), evidence.shape)
     top, left, bottom, right = answer.region or (0.0, 0.0, float(height), float(width))

@@ -103,7 +103,7 @@ def score(
 def _window(card: ModelCard, window: str | None) -> Window:
     if window:
         return window_named(window)
-    return Window(center=card.window["center"], width=card.window["width"])
+    return card.window.window
 
 
 def _whole(path: str) -> str:

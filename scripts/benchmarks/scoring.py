@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import torch
+from kidney.artifact.cores import cores
 
 from benchmarks.export import composed, plain_card
 from benchmarks.timing import Row, seconds
-from kidney.artifact.cores import cores
 from kidney.artifact.predictor import Predictor
 from kidney.data.phantom.files import write_dicom_series
 from kidney.data.phantom.scan import generate_scan

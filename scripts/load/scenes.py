@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 from kidney.artifact.card import from_metadata, to_metadata
-from kidney.artifact.seal import seal
+from kidney.artifact.integrity import seal
 from load.ask import LOST, REFUSED
 from load.served import Seen, seen, served
 

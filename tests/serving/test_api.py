@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.stats import gmean
 
-from kidney.artifact.contract import window_contract
+from kidney.artifact.card import window_contract
 from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
 from kidney.imaging.dicom import read_dicom

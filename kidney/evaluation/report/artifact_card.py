@@ -7,6 +7,7 @@ taken out of one of the two.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from kidney.artifact.__main__ import card_sections
@@ -133,7 +134,7 @@ def artifact_card(
 
 def _check(card: ModelCard, result: Result, localised: Sequence[Mapping[str, Any]]) -> None:
     run, figures = result["model"]["run"], result["figures"]
-    if run != card.run or figures != card.metrics.get("figures"):
+    if run != card.run or card.metrics is None or figures != asdict(card.metrics)["figures"]:
         raise ArtifactError(
             f"Expected the evaluation that run {card.run} was exported with, but the one given is "
             f"of run {run}" + (", and has other figures." if run == card.run else "."),

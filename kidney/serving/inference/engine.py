@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from loky import cpu_count  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from kidney.artifact.card import ModelCard
-from kidney.artifact.cores import cores
 from kidney.artifact.predictor import Answer, Predictor
 from kidney.errors import KidneyError
 from kidney.serving.guards.admission import LATE, until
@@ -79,7 +79,7 @@ class Engine:
         self, settings: Settings, on_read: Callable[[Slices, Reading], None] | None = None
     ) -> None:
         self._settings = settings
-        self._threads = settings.threads or max(1, cores() // settings.workers)
+        self._threads = settings.threads or max(1, cpu_count() // settings.workers)
         self._on_read = on_read
         self._turns = Turns(LANES)
         self.swaps = self.refusals = 0

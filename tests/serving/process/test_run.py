@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kidney.artifact.seal import check_seal
+from kidney.artifact.integrity import check_seal
 from kidney.errors import ArtifactError, ConfigError
 from kidney.files import sha256
 from kidney.serving.app import create_app
