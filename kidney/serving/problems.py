@@ -1,4 +1,4 @@
-"""Every error as an answer: RFC 9457 problem details for programs, the same words for people."""
+"""Every error as a response: RFC 9457 problem details for programs, the same words for people."""
 
 import http
 import json
@@ -24,7 +24,7 @@ _STATUS_BY_ERROR: tuple[tuple[type[ImageError], int, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Problem:
-    """One error in words for people.
+    """One error, for people and programs.
 
     Attributes:
         status: HTTP status code.
@@ -47,9 +47,9 @@ class RequestError(KidneyError):
     """A request that cannot be answered, whatever its pictures hold."""
 
     def __init__(self, problem: Problem) -> None:
-        """Take the whole answer."""
+        """Keep the problem for the response."""
         super().__init__(problem.detail, problem.remedy)
-        self.answer = problem
+        self.details = problem
 
 
 NO_FILE = Problem(
@@ -67,7 +67,7 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.errorhandler(RequestError)
     def request_error(error: RequestError) -> Response:
-        return _respond(error.answer)
+        return _respond(error.details)
 
     @app.errorhandler(ImageError)
     def image_error(error: ImageError) -> Response:
@@ -148,13 +148,13 @@ def _from_http_error(code: int, error: HTTPException, settings: Settings) -> Pro
 
 
 def _respond(problem: Problem) -> Response:
-    response = _page_or_members(problem)
+    response = _page_or_json(problem)
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response
 
 
-def _page_or_members(problem: Problem) -> Response:
+def _page_or_json(problem: Problem) -> Response:
     if _for_people():
         return make_response(render_template("error.html", problem=problem), problem.status)
     return Response(

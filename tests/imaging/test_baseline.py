@@ -5,8 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from kidney.imaging.appearance import thumbnail
-from kidney.imaging.baseline import GREY_BINS, baseline
+from kidney.imaging.appearance import GREY_BINS, baseline, thumbnail
 from tests.helpers.data_slices import scan
 
 SLICES = [slice_ for seed in range(4) for slice_ in scan(seed, 3)]

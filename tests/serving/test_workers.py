@@ -19,8 +19,7 @@ import numpy as np
 import pytest
 import requests
 
-from kidney.imaging.appearance import thumbnail
-from kidney.imaging.baseline import baseline
+from kidney.imaging.appearance import baseline, thumbnail
 from kidney.serving.guards.keys import entry, new_key
 from tests.helpers.pictures import encode
 from tests.helpers.tiny_model import CARD, write_tiny_model

@@ -90,7 +90,7 @@ def register(app: Flask) -> None:
                     "status": response.status_code,
                     "ms": round((time.perf_counter() - g.started) * 1000, 1),
                     "key": g.get("key_name", ""),
-                    **g.get("read", {}),
+                    **g.get("predicted", {}),
                 }
             },
         )
