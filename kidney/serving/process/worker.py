@@ -1,38 +1,30 @@
-"""gunicorn's thread worker, with its losses mended: no request waits for a stranger or gets lost.
+"""gunicorn's thread worker, mended so that no request is lost and no client holds up the others.
 
-gunicorn 26.2 with gthread loses 15 to 64 requests in a restart under 16 to 64 clients, and a few
-slow clients stop it. Neither waitress nor uvicorn does better; granian loses nothing but hung in a
-restart, and has no hook for dead workers. Each part here prevents one loss:
+gunicorn 26.2 with gthread loses 15 to 64 requests in a restart under 16 to 64 clients; waitress and
+uvicorn lose some too, and granian, which loses none, hung in a restart and has no hook for dead
+workers. Each part here prevents one loss. What happens without it:
 
-=============================== ================================== ===============================
-gunicorn as it comes            the loss                           what prevents it
-=============================== ================================== ===============================
-accepts a connection and gives  32 idle connections take all       `accept`, `_await_request`: a
-it a thread at once             threads for 5 s each               thread only once bytes arrive
-reads the head of a request     a client that sends a byte now     `handle`: HEAD_SECONDS, then
-without a deadline              and then holds a thread for good   the socket reads its end
-reads a body without one        the same with a slow upload        `_Body`: 408 at the deadline
-reads a body by the kilobyte    20 % of the time of an upload      `_Body`: blocks of 64 kB
-leaves the rest of a refused    the next request on the            `_keepalive_after`: up to 1 MB
-body in the connection          connection is read out of it       is read away, else it closes
-forgets bytes that were read    a pipelined request hangs          `handle`: loops while bytes of
-beyond a request                                                   a next request are buffered
-closes while the client still   TCP reset: the client never sees   `linger`: half-close, then wait
-sends                           its 413 or 503                     for the client (RFC 9112, 9.6)
-joins each slow close in the    all clients wait for one           `linger`: a queue with timeouts
-main loop
-announces keep-alive, then      the client's next request meets    `handle_request` decides once;
-closes at shutdown              a closed connection                `finish_request` keeps the word
-closes the listener while       reset of what the kernel has       `stop_accepting`: a filter drops
-clients are in its backlog      completed but nobody accepted      new SYNs; the backlog is drained
-                                                                   by `set_accept_enabled`
-notices a dead master after     an orphan goes on accepting        `is_parent_alive`: shuts down
-a timeout
-=============================== ================================== ===============================
+accept, _await_request   A connection that has sent nothing takes a thread for five seconds: the
+                         browsers' spare connections starve the requests.
+handle, HEAD_SECONDS     A client that sends its head byte by byte takes a thread for good.
+_Body                    So does one whose upload trickles: here it gets a 408 at the deadline.
+                         Also, gunicorn reads a body by the kilobyte.
+_keepalive_after         The unread rest of a refused body is taken for the next request.
+handle (its loop)        A pipelined request, read with the end of the one before, is never seen.
+linger                   Closing while the client still sends is a TCP reset, which overtakes the
+                         413 or 503: half-close first (RFC 9112, 9.6). The main loop waits for
+                         none of these clients.
+handle_request           Keep-alive is announced in a response, then shutdown closes the connection
+and finish_request       under the client's next request: what was announced is kept.
+stop_accepting           The kernel completes handshakes until the listener closes, and resets those
+                         that nobody accepted. A filter drops new SYNs first; such a client tries
+                         again a second later, at the next server.
+set_accept_enabled       The backlog from before is accepted, then the listener closes.
+is_parent_alive          Without its master a worker would accept until its timeout.
 
-Shutdown, in order: the master calls `stop_accepting` (new clients try again a second later, at the
-next server), then signals the workers; each accepts the backlog, closes the listener, answers what
-has begun within its deadline, gives idle connections DRAIN_SECONDS, and ends.
+Shutdown, in order: the master calls `stop_accepting` and signals the workers. Each accepts the
+backlog, closes its listener, answers what has begun within its deadline, gives idle connections
+DRAIN_SECONDS for a last request, and ends.
 """
 
 import contextlib

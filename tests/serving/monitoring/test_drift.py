@@ -165,7 +165,7 @@ def test_a_thread_looks_and_survives_what_it_sees(monkeypatch, caplog):
 
 
 def wait_for(condition) -> None:
-    until = time.monotonic() + 30
+    until = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from kidney.serving.monitoring.drift import RecentInputs
 from prometheus_client.parser import text_string_to_metric_families
 
 from kidney.artifact.predictor import Predictor
 from kidney.imaging.appearance import baseline, thumbnail
 from kidney.serving import app as app_module
 from kidney.serving.app import create_app
+from kidney.serving.monitoring.drift import RecentInputs
 from kidney.serving.settings import Settings
 from tests.helpers.pictures import encode, gradient
 from tests.helpers.tiny_model import CARD, write_tiny_model
