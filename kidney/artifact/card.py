@@ -19,7 +19,7 @@ from kidney.errors import ArtifactError
 from kidney.imaging.pictures import MIN_SIDE
 from kidney.imaging.windows import ABDOMEN, Window, window_named
 
-METADATA_KEY = "kidney.artifact.card"
+METADATA_KEY = "kidney.card"
 SCHEMA = 4
 PRECISIONS = ("float32", "float16", "int8")
 
