@@ -79,7 +79,7 @@ def is_sealed(data: bytes) -> bool:
 
 
 def check_seal(data: bytes) -> str:
-    """See that an ONNX file is what was sealed, to the byte.
+    """Check that an ONNX file is what was sealed, to the byte.
 
     Args:
         data: the whole file.
@@ -149,9 +149,9 @@ def metadata(data: bytes) -> dict[str, str]:
 
 
 def check_self_contained(data: bytes) -> None:
-    """See that a model uses standard operators only, and no file beside itself.
+    """Check that a model uses standard operators only, and no other file.
 
-    Subgraphs, functions and the tensors of attributes are looked at too.
+    Subgraphs, functions and the tensors of attributes are checked too.
 
     Args:
         data: the whole file.

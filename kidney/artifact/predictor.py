@@ -140,7 +140,7 @@ class Predictor:
 
 
 def session_options(threads: int) -> Any:
-    """Return how a session of onnxruntime computes here, as `SessionOptions`.
+    """Return the `SessionOptions` of onnxruntime for this project.
 
     Args:
         threads: how many compute one batch.

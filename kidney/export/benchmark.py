@@ -1,4 +1,4 @@
-"""How long a file takes and how much memory: measured in a process with nothing else in it.
+"""Time and memory of a file, measured in a process of its own.
 
 python -m kidney.export.benchmark FILE [FILE ...] prints it as JSON, a list with one entry a file.
 """

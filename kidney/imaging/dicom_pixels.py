@@ -1,4 +1,4 @@
-"""Stored pixels of a DICOM file: which decoder reads which transfer syntax, and its limits.
+"""Stored pixels of a DICOM file: the decoder of each transfer syntax, and its limits.
 
 Uploads are decoded in the process of the server, so a decoder must not crash it, hang it or fill
 its memory. Pillow reads JPEG and JPEG 2000: the server depends on it already, and in thousands of
