@@ -3,11 +3,10 @@ import io
 import numpy as np
 import pytest
 
-from kidney.errors import ConfigError
 from kidney.serving.app import create_app
 from kidney.serving.guards.keys import entry, new_key
 from kidney.serving.guards.rates import RateLimiter
-from kidney.serving.settings import Settings, from_environment
+from kidney.serving.settings import Settings
 from tests.helpers.pictures import encode
 
 A, B = new_key(), new_key()
@@ -89,14 +88,6 @@ def test_the_address_is_that_of_the_client_only_behind_a_proxy_that_is_known(mod
 
     assert asked(proxies=0) == [200, 429]
     assert asked(proxies=1) == [200, 200]
-
-
-def test_a_limit_can_be_set_and_taken_away():
-    assert from_environment({"KIDNEY_RATE_LIMIT": "5/second"}).rate_limit == "5/second"
-    assert from_environment({"KIDNEY_RATE_LIMIT": "off"}).rate_limit == ""
-    for wrong in ("many", "0/minute", "5", "5/fortnight"):
-        with pytest.raises(ConfigError, match="KIDNEY_RATE_LIMIT"):
-            from_environment({"KIDNEY_RATE_LIMIT": wrong})
 
 
 def test_without_a_limit_nothing_is_counted(model):
