@@ -1,9 +1,9 @@
 """Is a kidney.onnx whole, and harmless to open? Read from its bytes before a runtime sees them.
 
 Whole: the file carries its own SHA-256, computed with the 64 digits of the digest as zeros. It
-notices damage and mixed-up copies. It does not say who wrote the file: whoever changes it on
-purpose can seal it again, and only a digest or a signature that came another way tells
-(KIDNEY_MODEL_SHA256).
+notices damage and mixed-up copies. It does not prove who wrote the file: anyone who changes
+it on purpose can seal it again. Only a digest or a signature from another source proves that
+(KIDNEY_MODEL_SHA256, KIDNEY_PUBLIC_KEY).
 
 Harmless: standard operators only, and no weights in other files. An ONNX file is a protobuf
 message. Its wire format is a sequence of fields, each a number, a type and a value

@@ -207,7 +207,7 @@ def _decoded(code: bytes, syntax: UID) -> NDArray[np.uint16]:
 
     values = decoded(code)
     if syntax in _LOSSLESS_JPEG:
-        # libjpeg warns of pixels that are missing, which nobody hears, and makes some up. Where
+        # libjpeg warns of pixels that are missing, unheard, and makes some up. Where
         # none are missing, more code behind the last ones changes nothing.
         start, parts = 0, 1
         for marker, content, end in _segments(code):

@@ -104,7 +104,7 @@ class SlicePrediction(BaseModel):
     decision: str = Field(description="A class, `needs_review` or `not_a_kidney_ct`.")
     label: str = Field(description="The most probable class, sure or not.")
     probabilities: dict[str, Share] = Field(description="Class -> calibrated probability.")
-    set: tuple[str, ...] = Field(description="Classes that cannot be told apart here.")
+    set: tuple[str, ...] = Field(description="Prediction set: the classes that remain possible.")
     suspected: tuple[str, ...] = Field(description="Findings that cannot be excluded.")
     ood_score: float | None = Field(
         description="How unlike the training data it is; null where the model does not measure it."

@@ -25,7 +25,7 @@ PREFIX = "KIDNEY_"
 
 
 def _expected(what: str) -> WrapValidator:
-    """Let whatever is wrong with a value be told as what was expected instead."""
+    """Replace every validation message of a type by what was expected."""
 
     def check(value: Any, validate: Callable[[Any], Any]) -> Any:
         try:

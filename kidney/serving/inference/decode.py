@@ -76,7 +76,7 @@ class _File(NamedTuple):
 
     upload: int  # position, from 1
     key: str  # sorts as files were sent; files of one folder share what is before the last slash
-    name: str  # how errors call it
+    name: str  # in error messages
     data: bytes
     packed: bool
 
@@ -247,7 +247,7 @@ class _Decoder:
         except ImageTypeError:
             raise
         except ImageError as error:
-            # Behind the colon a decoder quotes what it stumbled over: a patient's name, perhaps.
+            # Behind the colon a decoder quotes what it could not parse: perhaps a patient's name.
             raise ImageError(error.problem.partition(": ")[0] + ".", error.remedy) from error
 
     def _slice(self, file: _File, grey: NDArray[np.uint8], hu: NDArray[np.int16] | None) -> Slice:

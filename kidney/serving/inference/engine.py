@@ -30,7 +30,7 @@ WARM_UP = (512, 512)  # pixels of the slice that a new model predicts first
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A model that answers requests; one that has begun keeps it to its end."""
+    """A model that answers requests; a request keeps the one that it started with."""
 
     predictor: Predictor
 
@@ -98,7 +98,7 @@ class Engine:
         return predictions
 
     def _in_turn(self, predictor: Predictor, slice_: NDArray[np.uint8]) -> Prediction:
-        """Predict in the order of arrival; a run that has begun by the deadline is finished."""
+        """Predict in the order of arrival; a run that started before the deadline is finished."""
         left = deadline() - time.monotonic()
         if left <= 0:
             raise RequestError(LATE)
@@ -115,7 +115,7 @@ class Engine:
         """Let the file that is at `settings.model` now answer from here on, if it can.
 
         It is checked as at the start and has predicted once before it takes over. Requests that
-        have begun end with the old one. Where it fails, the old one stays and the log has the
+        have started end with the old one. Where it fails, the old one stays and the log has the
         reason.
 
         Returns:

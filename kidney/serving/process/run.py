@@ -30,11 +30,11 @@ from kidney.serving.monitoring import logs
 from kidney.serving.process.worker import Worker, stop_accepting
 from kidney.serving.settings import PREFIX, Settings
 
-FETCHED = "artifacts/served/kidney.onnx"  # where a model of a registry goes, unless told otherwise
+FETCHED = "artifacts/served/kidney.onnx"  # where a model of a registry goes by default
 SPARE_THREADS = 16  # beside those of admitted requests: for refusals, and for all that is quick
 CONNECTIONS = 4096  # that one worker holds, idle ones included
 KEEP_ALIVE_SECONDS = 75  # longer than the proxies before it, so that they close first
-GRACE_SECONDS = 5  # beyond the deadline of a request that has begun when SIGTERM comes
+GRACE_SECONDS = 5  # beyond the deadline of a request, at SIGTERM
 _RETRY_SECONDS = 2.0  # before a worker that could not open the model is replaced
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _SHARED_MEMORY = Path("/dev/shm")  # writable where the root file system is not, and faster

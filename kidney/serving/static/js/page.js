@@ -20,7 +20,7 @@ startUpload(async ({ answer, requestId }, files) => {
   const time = new Date();
   const all = answer.series.map((series) => {
     const predictions = series.slices.map((at) => answer.predictions[at]);
-    // What decides is told by its place in the answer; here slices count within their series.
+    // Decisive slices are indices into the response; here they count within their series.
     const decisive = series.decisive.map((at) => series.slices.indexOf(at));
     const store = pixelStore(predictions, files);
     const common = { predictions, store, card, model: answer.model, requestId, time };

@@ -66,10 +66,10 @@ export function createViewer({ ramp, windows }) {
     const pairs = card.classes.map((name) => [name, capitalised(card.names[name])]);
     radios(by("class-choices"), "class", pairs, look.className, chooseClass);
     by("slice").value = look.position + 1;
-    by("slice").setAttribute("aria-valuetext", `${title}, ${said(prediction, card)}`);
+    by("slice").setAttribute("aria-valuetext", `${title}, ${outcomeWords(prediction, card)}`);
     by("viewer-title").textContent = title;
-    by("slice-title").textContent = `${title}: ${said(prediction, card)}`;
-    say(by("slice-words"), "verdict", { ...words, none_stand: false }); // said of the series
+    by("slice-title").textContent = `${title}: ${outcomeWords(prediction, card)}`;
+    say(by("slice-words"), "verdict", { ...words, none_stand: false }); // the series has it
     say(by("uncertainty"), "uncertainty", words);
     fillNumbers(by("numbers-head"), by("numbers"), prediction, series, card, predictions.length > 1);
     fillMore(by("more-numbers"), prediction, series, card);
@@ -129,7 +129,7 @@ export function createViewer({ ramp, windows }) {
     if (at === null) return;
     go(at);
     by("announce").textContent =
-      `${sliceTitle(at, now.predictions.length)}: ${said(now.predictions[at], now.card)}.`;
+      `${sliceTitle(at, now.predictions.length)}: ${outcomeWords(now.predictions[at], now.card)}.`;
   }
 
   function layout(name) {
@@ -193,7 +193,7 @@ export function shownAs(pixels, look) {
   return `Window of width ${width}, level ${center} HU`;
 }
 
-function said(prediction, card) {
+function outcomeWords(prediction, card) {
   if (isForeign(prediction)) return "not a kidney CT";
   if (needsReview(prediction)) return "a radiologist has to look";
   return `most probably ${card.names[prediction.label]}`;
