@@ -137,7 +137,8 @@ def _figure(figure: Figure | float | None) -> str:
         return str(figure)
     if figure.value is None:
         return "n/a"
-    return f"{figure.value:.3f}  [{figure.low:.3f}, {figure.high:.3f}]"
+    interval = "" if figure.low is None else f"  [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.value:.3f}{interval}"
 
 
 def _origin(card: ModelCard) -> _Rows:
