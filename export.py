@@ -10,9 +10,8 @@ from kidney.pipeline.entry import entry_point
 @entry_point
 def main(cfg: DictConfig) -> None:
     """Export the chosen checkpoint, which must have been evaluated, and convert the file."""
-    from kidney.export.build import build_artifact
+    from kidney.export.build import benchmark_line, build_artifact, verification_line
     from kidney.export.convert import convert_artifact
-    from kidney.export.summary import summary, verified
     from kidney.pipeline.checkpoints import choose_checkpoint, export_data
 
     chosen = choose_checkpoint(cfg)
@@ -22,7 +21,7 @@ def main(cfg: DictConfig) -> None:
     data, figures_of = export_data(cfg, chosen.checkpoint)
     path = artifacts / "kidney.onnx"
     card = build_artifact(chosen.checkpoint, evaluation, *data.validation, path)
-    print(f"{verified(card)}\n{summary(path, card)}", flush=True)
+    print(f"{verification_line(card.verification)}\n{benchmark_line(path, card.benchmark)}")
     for precision in (name for name, wanted in cfg.export.items() if wanted):
         print(convert_artifact(path, precision, data.training.slices, *data.test, figures_of))
 

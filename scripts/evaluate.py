@@ -20,13 +20,13 @@ def main(cfg: DictConfig) -> None:
     print_figures(result, folder / "report.html")
 
 
-def _test_part(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def _test_part(cfg: DictConfig) -> tuple[Any, Path]:
     from kidney.pipeline.evaluate import evaluate_checkpoint
 
     return evaluate_checkpoint(cfg)
 
 
-def _external(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def _external(cfg: DictConfig) -> tuple[Any, Path]:
     import numpy as np
 
     from kidney.artifact.predictor import Predictor
@@ -35,11 +35,11 @@ def _external(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     predictor = Predictor(Path(cfg.artifact))
 
     def predict(slices: Sequence[Any]) -> tuple[Any, ...]:
-        predictions = predictor.predict(slices)
+        answers = predictor.predict(slices)
         return (
-            np.stack([prediction.probabilities for prediction in predictions]),
-            np.stack([prediction.logits for prediction in predictions]),
-            np.array([prediction.ood_score for prediction in predictions], dtype=np.float64),
+            np.stack([answer.probabilities for answer in answers]),
+            np.stack([answer.logits for answer in answers]),
+            np.array([answer.ood_score for answer in answers], dtype=np.float64),
         )
 
     return evaluate_external(cfg, predictor.card, predict)

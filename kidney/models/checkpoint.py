@@ -72,7 +72,7 @@ class Lineage:
     Attributes:
         data: the data set.
         split: the folds.
-        baseline: how the training slices look; see kidney.imaging.baseline.
+        baseline: how the training slices look; see kidney.imaging.appearance.
         weights: identity of the backbone's weights; see `weights_identity`.
         code: git commit.
         run: id of the tracking run; "" before it is open.

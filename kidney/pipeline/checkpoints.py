@@ -21,6 +21,7 @@ from kidney.models.prepare import prepare
 from kidney.pipeline.data_stages import data_folder
 from kidney.pipeline.entry import tracking_of, workspace_of
 from kidney.tracking.runs import CHECKPOINT, SELECTION_METRIC, best_run, download_checkpoint
+from kidney.training.spec import model_of
 
 _SLICES_PER_SCAN = 4  # where not all are needed
 _CALIBRATION_SLICES = 64  # on which the ranges of activations are measured
@@ -148,7 +149,8 @@ def export_slices(data: KidneyDataModule) -> ExportData:
 
 def _figures_of(checkpoint: Checkpoint, data: KidneyDataModule) -> FiguresOf:
     slices = data.slices.iloc[data.rows("test")]
-    split = {**asdict(checkpoint.lineage.split), "part": "test"}
+    lineage = checkpoint.lineage
+    split = {**asdict(lineage.split), "part": "test"}
     classes = checkpoint.hparams.classes
 
     def figures_of(predictions: Sequence[Any]) -> dict[str, Any]:
@@ -161,7 +163,7 @@ def _figures_of(checkpoint: Checkpoint, data: KidneyDataModule) -> FiguresOf:
             checkpoint.rules,
             np.array([prediction.ood_score for prediction in predictions]) if scored else None,
         )
-        result = evaluate(table, classes)
-        return {"split": split, **{key: result[key] for key in ("slices", "scans", "figures")}}
+        model, data = model_of(lineage, checkpoint.hparams.backbone), asdict(lineage.data)
+        return evaluate(table, classes, model=model, data=data, split=split).of_card()
 
     return figures_of

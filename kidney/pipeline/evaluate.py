@@ -1,11 +1,9 @@
 """Evaluate a checkpoint on its own test part, or an artifact on slices from elsewhere."""
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -20,6 +18,7 @@ from kidney.errors import ConfigError
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.predictions import FILES, predictions_of, write_result
 from kidney.evaluation.report.examples import worst_examples
+from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.explain import explain
@@ -37,7 +36,7 @@ _BATCH = 32
 Predict = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.floating], ...]]
 
 
-def evaluate_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def evaluate_checkpoint(cfg: DictConfig) -> tuple[EvaluationResult, Path]:
     """Evaluate the chosen checkpoint on the test part of its own split.
 
     Returns:
@@ -57,39 +56,38 @@ def evaluate_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     predictions = predict_test_part(checkpoint, data)
     tested = [np.array(data.cache[row]) for row in data.rows("test")]
     ood_sets = {kind: Path(path) for kind, path in cfg.ood_sets.items()}
-    result = {
-        "model": {
-            **model_of(lineage, checkpoint.hparams.backbone),
-            "checkpoint": sha256(chosen.checkpoint),
-        },
-        "data": asdict(lineage.data),
-        "split": {**asdict(lineage.split), "part": "test"},
-        "rules": asdict(rules),
-        **evaluate(predictions, checkpoint.hparams.classes),
-        "ood": measure_ood(
+    model = model_of(lineage, checkpoint.hparams.backbone)
+    result = evaluate(
+        predictions,
+        checkpoint.hparams.classes,
+        model={**model, "checkpoint": sha256(chosen.checkpoint)},
+        data=asdict(lineage.data),
+        split={**asdict(lineage.split), "part": "test"},
+        rules=asdict(rules),
+        ood=measure_ood(
             partial(ood_scores, classifier), predictions, tested, rules.ood_above, ood_sets
         ),
-    }
+    )
     examples = worst_examples(
         result, predictions, lambda row: tested[row], lambda _, slice_: explain(classifier, slice_)
     )
     folder = workspace_of(cfg).evaluation(lineage.split.name)
     write_result(folder, result, predictions, examples, **comparisons(cfg))
     files = [folder / name for name in FILES]
-    log_figures(tracking_of(cfg), lineage.run, "test", result["figures"], files)
+    log_figures(tracking_of(cfg), lineage.run, "test", result.figures, files)
     return result, folder
 
 
-def comparisons(cfg: DictConfig) -> dict[str, Any]:
+def comparisons(cfg: DictConfig) -> dict[str, EvaluationResult | None]:
     """Read the results that a report shows beside its own: `compare.random` and `.external`.
 
     Raises:
         ConfigError: such a file is not there or no metrics.json.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, EvaluationResult | None] = {}
     for name, path in cfg.compare.items():
         try:
-            found[name] = json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+            found[name] = EvaluationResult.read_file(Path(path)) if path else None
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"Expected compare.{name} to be the metrics.json of an evaluation, but: {error}.",
@@ -100,7 +98,7 @@ def comparisons(cfg: DictConfig) -> dict[str, Any]:
 
 def evaluate_external(
     cfg: DictConfig, card: ModelCard, predict: Predict
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[EvaluationResult, Path]:
     """Evaluate an artifact on data.source, labelled by its class folders or by data.labels.
 
     Args:
@@ -142,12 +140,13 @@ def evaluate_external(
         slices, card.classes, probabilities, logits, card.rules,
         None if np.isnan(scores).all() else scores,
     )  # fmt: skip
-    result = {
-        "model": {"backbone": card.backbone, "run": card.run, "code": card.code},
-        "data": {"name": origin, "slices": len(slices), "scans": int(slices["scan"].nunique())},
-        "split": {"name": "external", "fold": "all", "folds": 1, "part": origin},
-        **evaluate(predictions, card.classes),
-    }
+    result = evaluate(
+        predictions,
+        card.classes,
+        model={"backbone": card.backbone, "run": card.run, "code": card.code},
+        data={"name": origin, "slices": len(slices), "scans": int(slices["scan"].nunique())},
+        split={"name": "external", "fold": "all", "folds": 1, "part": origin},
+    )
     folder = workspace_of(cfg).evaluation(data.name)
     write_result(folder, result, predictions)
     return result, folder

@@ -25,6 +25,7 @@ from kidney.evaluation.metrics.localisation import (
     relative,
 )
 from kidney.evaluation.report.localisation_page import NAMES, localisation_page, slice_picture
+from kidney.evaluation.result import Localisation
 from kidney.files import whole_folder, write_text
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import KidneyClassifier
@@ -55,7 +56,7 @@ Predict = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], Region | None
 MapsOf = Callable[[NDArray[np.uint8], int], Explained]  # slice (H, W), class -> its maps
 
 
-def localise_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def localise_checkpoint(cfg: DictConfig) -> tuple[Localisation, Path]:
     """Localise with the chosen checkpoint, Grad-CAM beside it, and log the figures to its run.
 
     Returns:
@@ -73,13 +74,13 @@ def localise_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     maps_of = explain_with(checkpoint.classifier)
     result, folder = localise(cfg, maps_of, hparams.classes, model)
     files = [folder / name for name in FILES]
-    log_figures(tracking_of(cfg), lineage.run, "localisation", result["localisation"], files)
+    log_figures(tracking_of(cfg), lineage.run, "localisation", result.localisation, files)
     return result, folder
 
 
 def localise_artifact(
     cfg: DictConfig, card: ModelCard, predict: Predict
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Localisation, Path]:
     """Localise with an exported artifact; it has no gradients, so no Grad-CAM.
 
     Args:
@@ -109,7 +110,7 @@ def explain_with(classifier: KidneyClassifier) -> MapsOf:
 
 def localise(
     cfg: DictConfig, maps_of: MapsOf, classes: Sequence[str], model: dict[str, str]
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Localisation, Path]:
     """Fetch the slices with masks, measure, and write localisation.json and the page.
 
     Args:
@@ -123,7 +124,7 @@ def localise(
         instantiate(cfg.data.fetch, _partial_=True)(raw)
         masked = read_masked_slices(raw)
     maps, pictures, table = measure(maps_of, classes, masked)
-    result = {
+    content = {
         "model": model,
         "data": {"name": name},
         "slices": len(masked),
@@ -131,10 +132,11 @@ def localise(
         "maps": maps,
         "localisation": embedded(maps),
     }
+    result = Localisation.model_validate(content)
     folder = workspace_of(cfg).artifacts / "localisation" / name
     write_text(folder / "localisation.csv", table.to_csv(index=False))
     write_text(folder / "localisation.html", localisation_page(result, pictures))
-    write_text(folder / "localisation.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / "localisation.json", json.dumps(content, indent=1) + "\n")
     return result, folder
 
 

@@ -2,20 +2,19 @@
 
 import dataclasses
 import hashlib
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from kidney.artifact.card import ModelCard
 from kidney.errors import ArtifactError
-from kidney.evaluation.evaluation_record import SLICE, Evidence, macro_auroc
+from kidney.evaluation.evaluation_record import SLICE, EvaluationRecord, macro_auroc
 from kidney.evaluation.predictions import read_predictions
 from kidney.evaluation.promotion import Verdict, judge
+from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
 from kidney.pipeline.entry import tracking_of, workspace_of
 from kidney.tracking.registry import (
@@ -23,7 +22,7 @@ from kidney.tracking.registry import (
     Version,
     champion,
     download_evaluation,
-    record,
+    record_verdict,
     register,
     roll_back,
     set_champion,
@@ -38,8 +37,6 @@ from kidney.tracking.runs import (
 
 PREDICTIONS, METRICS, LOCATED = "predictions.csv", "metrics.json", "localisation.csv"
 FILES = (PREDICTIONS, METRICS, LOCATED)
-# Beside these the classes, slices and figures.
-_NEEDED = (("model", "run"), ("split", "name"), ("split", "fold"), ("split", "part"))
 _AS_WRITTEN = 1e-6  # figures are written with all their digits
 _RUN = (
     "Run python train.py experiment=cv or python scripts/evaluate.py, then name the folder: "
@@ -67,18 +64,18 @@ def promote(cfg: DictConfig, artifact: Path, card: ModelCard) -> str:
     tracking, name = tracking_of(cfg), str(cfg.registry.name)
     with TemporaryDirectory() as temporary:
         after, before = Path(temporary, "challenger"), Path(temporary, "champion")
-        challenger, files = _challenger_evidence(cfg, tracking, card, after)
+        challenger, files = _challenger_record(cfg, tracking, card, after)
         tags = _identity(artifact, card, challenger.result, files)
         version = register(tracking, name, artifact, files, tags)
         best = champion(tracking, name)
         if best and best.number == version.number:
             return f"Version {version.number} of {name} is the champion already."
         _refuse_withdrawn(tracking, name, version)
-        known = _champion_evidence(cfg, tracking, best, before) if best else None
+        known = _champion_record(cfg, tracking, best, before) if best else None
     verdict = judge(
         known, challenger, cfg.registry.max_ece_rise, cfg.registry.max_localisation_fall
     )
-    record(tracking, name, version, _as_tags(verdict, best))
+    record_verdict(tracking, name, version, _as_tags(verdict, best))
     reasons = "".join(f"\n  {reason}" for reason in verdict.reasons)
     stays = f"version {best.number}" if best else "none"
     if not verdict.promote:
@@ -106,7 +103,7 @@ def roll_back_champion(cfg: DictConfig) -> str:
 
 
 def _identity(
-    artifact: Path, card: ModelCard, result: dict[str, Any], files: list[Path]
+    artifact: Path, card: ModelCard, result: EvaluationResult, files: list[Path]
 ) -> dict[str, str]:
     evaluation = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     return {
@@ -114,11 +111,11 @@ def _identity(
         "run": card.run,
         "code": card.code,
         "evaluation": evaluation,
-        "evaluation_run": result["model"]["run"],
-        "data": str(result["data"].get("fingerprint")),
-        "split": str(result["split"].get("fingerprint")),
-        "split_name": result["split"]["name"],
-        "fold": str(result["split"]["fold"]),
+        "evaluation_run": result.model.run,
+        "data": str(result.data.fingerprint),
+        "split": str(result.split.fingerprint),
+        "split_name": result.split.name,
+        "fold": str(result.split.fold),
     }
 
 
@@ -140,9 +137,9 @@ def _refuse_withdrawn(tracking: Tracking, name: str, version: Version) -> None:
         )
 
 
-def _challenger_evidence(
+def _challenger_record(
     cfg: DictConfig, tracking: Tracking, card: ModelCard, folder: Path
-) -> tuple[Evidence, list[Path]]:
+) -> tuple[EvaluationRecord, list[Path]]:
     """Return what an artifact is judged by, and the files that it was read from.
 
     The evaluation that is named; else the cross-validation that its run is a fold of, fetched into
@@ -159,25 +156,25 @@ def _challenger_evidence(
         found = folder
     else:
         found = workspace_of(cfg).evaluation(cfg.split.name)
-    evidence = _read_evidence(found)
-    run, data = evidence.result["model"]["run"], evidence.result["data"].get("fingerprint")
-    if run not in (card.run, pooled) or data != card.data["fingerprint"]:
+    record = _read_record(found)
+    run, data = record.result.model.run, record.result.data.fingerprint
+    if run not in (card.run, pooled) or data != card.data.fingerprint:
         raise ArtifactError(
-            f"Expected an evaluation of run {card.run} on data {card.data['fingerprint']}, or of "
+            f"Expected an evaluation of run {card.run} on data {card.data.fingerprint}, or of "
             f"the cross-validation that it is a fold of ({pooled or 'none'}), but {found} is of "
             f"run {run} on data {data}.",
             _RUN,
         )
-    if evidence.located is None:  # it is measured of one model and not of all folds
+    if record.located is None:  # it is measured of one model and not of all folds
         download_files(tracking, card.run, [LOCATED], folder)
-        evidence = dataclasses.replace(evidence, located=_read_located(folder))
+        record = dataclasses.replace(record, located=_read_located(folder))
     files = [place / name for name in FILES for place in (found, folder)]
-    return evidence, [*dict.fromkeys(file for file in files if file.is_file())]
+    return record, [*dict.fromkeys(file for file in files if file.is_file())]
 
 
-def _champion_evidence(
+def _champion_record(
     cfg: DictConfig, tracking: Tracking, best: Version, folder: Path
-) -> Evidence:
+) -> EvaluationRecord:
     """Return what is known of the champion: what it was judged by, fetched into `folder`.
 
     Where data or folds have changed since, registry.champion_evaluation stands for it: the
@@ -187,32 +184,31 @@ def _champion_evidence(
         ArtifactError: it is gone, or what stands for it was trained with other settings.
     """
     if not cfg.registry.champion_evaluation:
-        return _read_evidence(download_evaluation(tracking, best, folder))
-    evidence = _read_evidence(Path(cfg.registry.champion_evaluation))
-    run = evidence.result["model"]["run"]
+        return _read_record(download_evaluation(tracking, best, folder))
+    record = _read_record(Path(cfg.registry.champion_evaluation))
+    run = record.result.model.run
     if unlike := unlike_settings(tracking, best.tags["run"], run):
         raise ArtifactError(
             f"Expected registry.champion_evaluation to be of a model with the settings of the "
             f"champion, version {best.number}, but run {run} has another {' and '.join(unlike)}.",
             "Train and evaluate with the champion's settings; its run's config.yaml has them.",
         )
-    return evidence
+    return record
 
 
-def _read_evidence(folder: Path) -> Evidence:
+def _read_record(folder: Path) -> EvaluationRecord:
     """Read metrics.json, predictions.csv and, where it is there, localisation.csv.
 
     Raises:
         ArtifactError: a file is missing or not readable, or they are not of one evaluation.
     """
     try:
-        result: dict[str, Any] = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-        for group, key in _NEEDED:
-            result[group][key]
-        predictions = _read_table(folder / PREDICTIONS, ["label", "patient", *result["classes"]])
-        evidence = Evidence(predictions, result, _read_located(folder))
-        slices, written = result["slices"], result["figures"]["macro_auroc"]["value"]
-        found = macro_auroc(evidence)
+        result = EvaluationResult.read_file(folder / METRICS)
+        needed = ["label", "patient", *result.classes]
+        predictions = _read_table(folder / PREDICTIONS, needed)
+        record = EvaluationRecord(predictions, result, _read_located(folder))
+        slices, written = result.slices, result.figures["macro_auroc"].value
+        found = macro_auroc(record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"Expected {METRICS} and {PREDICTIONS} of an evaluation in {folder}, but: {error!r}.",
@@ -227,7 +223,7 @@ def _read_evidence(folder: Path) -> Evidence:
             f"{len(predictions)}.",
             _RUN,
         )
-    return evidence
+    return record
 
 
 def _read_located(folder: Path) -> pd.DataFrame | None:

@@ -176,7 +176,9 @@ def download_evaluation(tracking: Tracking, version: Version, folder: Path) -> P
         ) from error
 
 
-def record(tracking: Tracking, name: str, version: Version, tags: Mapping[str, str]) -> None:
+def record_verdict(
+    tracking: Tracking, name: str, version: Version, tags: Mapping[str, str]
+) -> None:
     """Write on a version how it was judged."""
     for key, value in tags.items():
         tracking.client().set_model_version_tag(name, str(version.number), key, value)
@@ -232,7 +234,9 @@ def roll_back(tracking: Tracking, name: str) -> tuple[Version, Version]:
             f"is {_called(now)} and the previous one {_called(before)}.",
             "Set the alias by hand: mlflow ui shows the versions and how they were judged.",
         )
-    record(tracking, name, now, {WITHDRAWN: datetime.now(UTC).isoformat(timespec="seconds")})
+    record_verdict(
+        tracking, name, now, {WITHDRAWN: datetime.now(UTC).isoformat(timespec="seconds")}
+    )
     client.set_registered_model_alias(name, CHAMPION, str(before.number))
     return before, now
 

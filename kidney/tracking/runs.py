@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -28,6 +28,14 @@ _SQLITE = "sqlite:///"
 _RUN_ID = "run_id"  # file in the folder of a run
 _REPOSITORY = Path(__file__).parents[2]
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # unknown; deleted
+
+
+class Figure(Protocol):
+    """A figure of an evaluation; None where it is not defined."""
+
+    @property
+    def value(self) -> float | None:
+        """The figure itself, without its interval."""
 
 
 @dataclass(frozen=True)
@@ -189,14 +197,14 @@ def log_figures(
     tracking: Tracking,
     run_id: str,
     prefix: str,
-    figures: Mapping[str, Mapping[str, Any]],
+    figures: Mapping[str, Figure],
     files: Iterable[Path],
 ) -> None:
     """Add the figures of an evaluation that have a value, named PREFIX_NAME, and files to a run."""
     values = {
-        f"{prefix}_{name}": figure["value"]
+        f"{prefix}_{name}": figure.value
         for name, figure in figures.items()
-        if figure["value"] is not None
+        if figure.value is not None
     }
     log_result(tracking, run_id, values, files)
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache as cache_results
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.metrics.classification import figures
 from kidney.evaluation.predictions import FILES, read_predictions, write_result
 from kidney.evaluation.report.examples import Explain, worst_examples
+from kidney.evaluation.result import EvaluationResult
 from kidney.files import write_text
 from kidney.models.checkpoint import Lineage, load_checkpoint
 from kidney.models.classifier import KidneyClassifier
@@ -46,7 +46,7 @@ class Pooled:
     """
 
     run_id: str
-    result: dict[str, Any]
+    result: EvaluationResult
     val_macro_auroc: float
     folder: Path
 
@@ -55,7 +55,7 @@ def cross_validate(
     spec: TrainingSpec,
     parent: str | None = None,
     name: str = "",
-    compare: Mapping[str, Any] | None = None,
+    compare: Mapping[str, EvaluationResult | None] | None = None,
 ) -> Pooled:
     """Train all folds of the split and evaluate the pooled predictions of their test parts.
 
@@ -94,7 +94,7 @@ def cross_validate(
         lineage = replace(lineage, run=run_id)
         pooled = _pool(spec, pd.concat(tables), lineage, folder, compare or {})
         files = [folder / name for name in (*FILES, "validation-predictions.csv")]
-        log_figures(spec.tracking, run_id, "pooled", pooled.result["figures"], files)
+        log_figures(spec.tracking, run_id, "pooled", pooled.result.figures, files)
         log_result(spec.tracking, run_id, {SELECTION_METRIC: pooled.val_macro_auroc}, [])
     for file in folder.glob("fold-*.csv"):  # done: the same command starts anew
         file.unlink()
@@ -117,17 +117,18 @@ def _pool(
     predictions: pd.DataFrame,
     lineage: Lineage,
     folder: Path,
-    compare: Mapping[str, Any],
+    compare: Mapping[str, EvaluationResult | None],
 ) -> Pooled:
     classes = list(spec.hparams.classes)
     tested = predictions[predictions["part"] == "test"].reset_index(drop=True)
     validated = predictions[predictions["part"] == "val"]
-    result = {
-        "model": model_of(lineage, spec.hparams.backbone),
-        "data": asdict(lineage.data),
-        "split": {**asdict(lineage.split), "fold": "all", "part": "test"},
-        **evaluate(tested, classes),
-    }
+    result = evaluate(
+        tested,
+        classes,
+        model=model_of(lineage, spec.hparams.backbone),
+        data=asdict(lineage.data),
+        split={**asdict(lineage.split), "fold": "all", "part": "test"},
+    )
     cache = open_cache(spec.folder, spec.slices)
     known, names = (
         list(zip(table["path"], table["frame"], strict=True)) for table in (spec.slices, tested)

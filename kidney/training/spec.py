@@ -16,7 +16,7 @@ from kidney.data.cache import open_thumbnails
 from kidney.data.datamodule import KidneyDataModule
 from kidney.data.manifest import fingerprint
 from kidney.data.split import Split, check_folds, parts_of, split_fingerprint, validation_fold_of
-from kidney.imaging.baseline import baseline
+from kidney.imaging.appearance import baseline
 from kidney.models.backbones import weights_identity
 from kidney.models.checkpoint import DataLineage, Hparams, Lineage, SplitLineage
 from kidney.models.prepare import prepare

@@ -18,7 +18,7 @@ from kidney.tracking.registry import (
     champion,
     download_evaluation,
     find_source,
-    record,
+    record_verdict,
     register,
     roll_back,
     set_champion,
@@ -167,7 +167,7 @@ def test_what_was_registered_before_is_not_registered_twice(
     tracking: Tracking, name: str, artifact: Path
 ):
     first = add(tracking, name, artifact)
-    record(tracking, name, first, {"verdict": "keep the champion"})
+    record_verdict(tracking, name, first, {"verdict": "keep the champion"})
     again = add(tracking, name, artifact)
     assert again.number == first.number
     assert again.tags["verdict"] == "keep the champion"
