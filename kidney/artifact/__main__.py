@@ -105,10 +105,15 @@ def _deciding(card: ModelCard) -> _Lines:
     if rules.review_below > 1:
         yield "needs_review", "every answer: none of them may stand without a radiologist"
     else:
-        yield "needs_review", f"when the highest probability is below {rules.review_below:.4g}"
+        yield (
+            "needs_review",
+            f"when the highest probability is below {rules.review_below:.4g}, the set holds "
+            "another class or another finding is suspected",
+        )
     for name in findings(card.classes):
         yield f"suspects {name}", f"from a probability of {rules.suspect_from[name]:.4g}"
-    yield "prediction set", f"every class from a probability of {rules.set_from:.4g}"
+    sets = (f"{name} {rules.set_from[name]:.4g}" for name in card.classes)
+    yield "prediction set", f"classes from these probabilities on: {', '.join(sets)}"
     if rules.ood_above is None:
         yield "not_a_kidney_ct", "never: this model has no such score"
     else:
@@ -139,7 +144,9 @@ def _interval(figure: Any) -> str:
     if not isinstance(figure, Mapping):
         return str(figure)
     value, low, high = (figure[end] for end in ("value", "low", "high"))
-    return "n/a" if value is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
+    if value is None:
+        return "n/a"
+    return f"{value:.3f}" if low is None else f"{value:.3f}  [{low:.3f}, {high:.3f}]"
 
 
 def _origin(card: ModelCard) -> _Lines:

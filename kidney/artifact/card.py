@@ -14,7 +14,7 @@ from kidney.artifact.seal import UNSEALED
 from kidney.errors import ArtifactError
 
 METADATA_KEY = "kidney.artifact.card"
-SCHEMA = 4
+SCHEMA = 5
 PRECISIONS = ("float32", "float16", "int8")
 
 
@@ -115,7 +115,9 @@ def from_metadata(metadata: Mapping[str, str]) -> ModelCard:
 def _check(card: ModelCard) -> None:
     """See that names and operating points are those of the classes, and the precision is known."""
     points, names = sorted(card.rules.suspect_from), sorted(card.names)
+    sets = sorted(card.rules.set_from)
     for fits, expected, got in (
+        (sets == sorted(card.classes), "thresholds of the sets for the classes", sets),
         (points == sorted(findings(card.classes)), "operating points for the findings", points),
         (names == sorted(card.classes), "names for the classes", names),
         (card.precision in PRECISIONS, f"a precision in {PRECISIONS}", card.precision),

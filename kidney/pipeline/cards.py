@@ -15,7 +15,7 @@ from kidney.data.scans.similarity import coordinates
 from kidney.data.split import LEAKY, dealt, read_split
 from kidney.data.validation.leakage import measure_leakage
 from kidney.errors import ArtifactError, KidneyError
-from kidney.evaluation.metrics.group_figures import group_figures
+from kidney.evaluation.metrics.classification import group_figures
 from kidney.evaluation.report.artifact_card import artifact_card
 from kidney.files import write_text
 from kidney.pipeline.result_files import read_predictions

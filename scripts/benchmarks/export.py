@@ -187,7 +187,9 @@ def plain_card(classifier: KidneyClassifier, backbone: str, classes: tuple[str, 
             "made_from": None,
             "bias": tuple(classifier.head.bias.tolist()),
             "temperature": 1.0,
-            "rules": Rules(0.5, dict.fromkeys(findings(classes), 0.5), 0.5, None),
+            "rules": Rules(
+                0.5, dict.fromkeys(findings(classes), 0.5), dict.fromkeys(classes, 0.5), None
+            ),
             **{name: {} for name in ("data", "baseline", "metrics", "verification", "benchmark")},
         }
     )

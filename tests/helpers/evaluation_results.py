@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kidney.evaluation.evaluate import evaluate
-from kidney.evaluation.metrics.bootstrap import intervals_over_scans
+from kidney.evaluation.metrics.bootstrap import patient_intervals
 
 CLASSES = ("normal", "cyst", "tumor", "kidney_stone")
 
@@ -49,8 +49,8 @@ def said_of(scans: int = 40, slices: int = 3, classes: Sequence[str] = CLASSES) 
 
 def result_of(said: pd.DataFrame, split: str = "by_scan", **more: Any) -> dict[str, Any]:
     """What is reported of `said`, with fewer resamples than usual."""
-    few = partial(intervals_over_scans, repeats=30)
-    with patch("kidney.evaluation.evaluate.intervals_over_scans", few):
+    few = partial(patient_intervals, repeats=30)
+    with patch("kidney.evaluation.evaluate.patient_intervals", few):
         figures = evaluate(said, CLASSES)
     return {
         "model": {"backbone": "resnet10t", "run": "run-17", "code": "0a1b2c", "checkpoint": "ff00"},

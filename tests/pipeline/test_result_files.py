@@ -9,7 +9,12 @@ from kidney.evaluation.evaluate import evaluate
 from kidney.pipeline.result_files import predictions_of, read_predictions, write_result
 
 CLASSES = ["normal", "cyst", "tumor"]
-RULES = Rules(0.6, {"cyst": 0.3, "tumor": 0.1}, 0.2, 5.0)
+RULES = Rules(
+    review_below=0.6,
+    suspect_from={"cyst": 0.3, "tumor": 0.1},
+    set_from={"normal": 0.2, "cyst": 0.2, "tumor": 0.2},
+    ood_above=5.0,
+)
 PROBABILITIES = np.array([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], dtype=np.float32)
 SLICES = pd.DataFrame(
     {

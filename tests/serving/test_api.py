@@ -86,7 +86,7 @@ def test_what_remains_possible_and_what_cannot_be_excluded_is_said(send):
     (prediction,) = send(encode(np.full((40, 50), 128, dtype=np.uint8))).get_json()["predictions"]
     values = prediction["probabilities"]
     rules = CARD.rules
-    assert prediction["set"] == [name for name in CLASSES if values[name] >= rules.set_from]
+    assert prediction["set"] == [name for name in CLASSES if values[name] >= rules.set_from[name]]
     assert prediction["suspected"] == ["cyst", "tumor", "stone"]
     assert len(prediction["set"]) == 3
 

@@ -134,8 +134,10 @@ def interval_chart(
         for kind, shown in (("other c1", other), ("c0", figure)):
             if shown is None or shown["value"] is None:
                 continue
-            low, high, value = (left + span * shown[end] for end in ("low", "high", "value"))
-            shapes.append(f'<path class="span {kind}" d="M{low:.1f} {y}H{high:.1f}"/>')
+            value = left + span * shown["value"]
+            if shown["low"] is not None:
+                low, high = (left + span * shown[end] for end in ("low", "high"))
+                shapes.append(f'<path class="span {kind}" d="M{low:.1f} {y}H{high:.1f}"/>')
             shapes.append(f'<circle class="mark {kind}" cx="{value:.1f}" cy="{y}" r="5"/>')
             told.append(f"{name} {shown['value']:.3f}{' elsewhere' if kind != 'c0' else ''}")
     return _svg("; ".join(told), shapes, foot + 22)

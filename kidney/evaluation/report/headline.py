@@ -43,4 +43,6 @@ def _row(name: str, of: str, figures: Mapping[str, Interval]) -> str:
 def _cell(figure: Interval | None) -> str:
     if figure is None or figure["value"] is None:
         return ""
+    if figure["low"] is None:
+        return f"{figure['value']:.3f}"
     return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"

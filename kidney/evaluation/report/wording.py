@@ -4,14 +4,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kidney.artifact.decision import findings
-from kidney.evaluation.metrics.bootstrap import REPEATS
 
 Result = Mapping[str, Any]  # what `evaluate` returns, with "model", "data" and "split" added
 
 LEAKY = "leaky"  # the split that deals slices, neighbours into training and test
 EXTERNAL = "external"
 NOTHING = "n/a"
-INTERVALS = f"95 % intervals from {REPEATS:,} resamples of whole patients"
+INTERVALS = "95 % intervals over whole patients"
 
 MEANINGS = {
     "Accuracy": "share of answers whose most probable class is the true one",
@@ -51,13 +50,19 @@ def value_and_interval(figure: Any) -> tuple[str, str]:
         return number(figure), ""
     if figure["value"] is None:
         return NOTHING, ""
+    if figure["low"] is None:
+        return number(figure["value"]), ""
     return number(figure["value"]), f"{number(figure['low'])} to {number(figure['high'])}"
 
 
-def of_hundred(figure: Mapping[str, float], what: str) -> str:
+def of_hundred(figure: Mapping[str, float | None], what: str) -> str:
     """Write a share of `what` with its interval for a sentence."""
-    value, low, high = (round(100 * figure[end]) for end in ("value", "low", "high"))
-    return f"{value} of 100 {what} ({low} to {high})"
+    value, low, high = (
+        None if share is None else f"{100 * share:.0f}"
+        for share in (figure["value"], figure["low"], figure["high"])
+    )
+    interval = f"{low} to {high}" if low else "too few patients for an interval"
+    return f"{value} of 100 {what} ({interval})"
 
 
 def split_words(result: Result) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kidney.errors import ArtifactError
-from kidney.evaluation.metrics.group_figures import group_figures
+from kidney.evaluation.metrics.classification import group_figures
 from kidney.evaluation.report.artifact_card import artifact_card
 from kidney.evaluation.report.wording import value_and_interval
 from kidney.reporting.labels import figure_name
