@@ -11,7 +11,7 @@ from kidney.artifact.card import ModelCard
 from kidney.artifact.decision import Decision, decide
 from kidney.artifact.overlay import evidence_overlay, png_bytes, within
 from kidney.artifact.predictor import Answer
-from kidney.artifact.series import answer_study
+from kidney.artifact.series import read_series
 from kidney.imaging.windows import MIN_HU
 from kidney.serving import schemas
 from kidney.serving.inference.engine import Reading, Served
@@ -169,14 +169,16 @@ def _result(
     card: ModelCard,
 ) -> schemas.Study:
     probabilities = np.stack([one.probabilities for one in answers])
-    said = answer_study(probabilities, decisions, card.classes, card.rules)
+    said = read_series(
+        probabilities, decisions, card.classes, card.rules, in_order=study.kind == "dicom"
+    )
     window = study.window
     return schemas.Study(
         kind=study.kind,
         slices=list(range(first, first + len(answers))),
         probabilities=dict(zip(card.classes, said.probabilities.tolist(), strict=True)),
-        label=said.decision.label,
-        decision=said.decision.outcome,
+        label=said.label,
+        decision=said.outcome,
         decisive=[first + place for place in said.decisive],
         counts=said.counts,
         suspected=said.suspected,
