@@ -25,8 +25,9 @@ _LEAD = (
     "number of scans is the size of this set**."
 )
 _WHOSE = {
-    True: "Nobody gave patient ids: each scan stands for a patient, so two scans of one person may "
-    "lie in training and in test.",
+    True: "Nobody gave patient ids: a coronal scan is taken for the patient of the axial scan before "
+    "it by number, any other scan stands for a patient, so two scans of one person may lie in "
+    "training and in test.",
     False: "Patients are known for {known} of {scans} scans; any other scan stands for a patient.",
 }
 _INFERRED = (
@@ -141,7 +142,8 @@ def _decoded(rejected: pd.DataFrame) -> str:
 
 def _told_or_not(slices: pd.DataFrame, doubtful: pd.DataFrame) -> Iterator[str]:
     of_scan = slices.drop_duplicates("scan")
-    named = int((of_scan["scan"] != of_scan["patient"]).sum())
+    # Inferred patients have the name of their first scan.
+    named = int((~of_scan["patient"].isin(of_scan["scan"])).sum())
     yield _WHOSE[named == 0].format(known=named, scans=len(of_scan))
     if len(doubtful):
         yield _INFERRED.format(

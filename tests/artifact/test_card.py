@@ -22,12 +22,12 @@ def test_a_file_without_a_card_is_refused():
 
 def test_a_card_of_another_schema_is_refused():
     fields = json.loads(to_metadata(CARD)[METADATA_KEY])
-    with pytest.raises(ArtifactError, match="schema 4, but got 3") as refusal:
+    with pytest.raises(ArtifactError, match="schema 5, but got 3") as refusal:
         from_metadata({METADATA_KEY: json.dumps({**fields, "schema": 3})})
     assert "Export the model again" in refusal.value.remedy
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 4}', '{"schema": 4, "x": 2}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 5}', '{"schema": 5, "x": 2}'])
 def test_a_broken_card_is_refused(text):
     with pytest.raises(ArtifactError):
         from_metadata({METADATA_KEY: text})
@@ -77,7 +77,7 @@ def test_fields_that_do_not_fit_are_refused(change, said):
 def test_a_card_without_a_schema_is_refused():
     fields = json.loads(to_metadata(CARD)[METADATA_KEY])
     del fields["schema"]
-    with pytest.raises(ArtifactError, match="schema 4, but got None") as refusal:
+    with pytest.raises(ArtifactError, match="schema 5, but got None") as refusal:
         from_metadata({METADATA_KEY: json.dumps(fields)})
     assert "run the version that exported it" in refusal.value.remedy
 
