@@ -58,4 +58,4 @@ FROM server AS with-model
 COPY --chmod=0444 artifacts/kidney.onnx /srv/kidney.onnx
 ENV KIDNEY_MODEL=/srv/kidney.onnx
 # A damaged or foreign file fails the build; what it is stands in its log.
-RUN ["python3", "-m", "kidney.artifact.card", "/srv/kidney.onnx"]
+RUN ["python3", "-m", "kidney.artifact", "/srv/kidney.onnx"]

@@ -46,11 +46,12 @@ ONLY = {
     "onnxruntime": {"artifact", "export"},
     "flask": {"serving"},
     "timm": {"models"},
-    "boto3": {"remote"},
-    "botocore": {"remote"},
+    "boto3": set(),  # of deploy and tests
+    "botocore": set(),
     "cryptography": {"remote"},
     "ray": {"scoring"},
-    "pyarrow": {"scoring"},
+    "pyarrow": {"remote", "scoring"},
+    "requests": {"remote"},
 }
 HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "pandas", "scipy"}
 WITHOUT_HEAVY = GROUND | {"serving", "scoring"}

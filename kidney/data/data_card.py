@@ -25,8 +25,8 @@ _LEAD = (
     "number of scans is the size of this set**."
 )
 _WHOSE = {
-    True: "Nobody gave patient ids: a coronal scan is taken for the patient of the axial scan before "
-    "it by number, any other scan stands for a patient, so two scans of one person may lie in "
+    True: "Nobody gave patient ids: a coronal scan is taken for the patient of the axial scan "
+    "before it by number, any other scan stands for a patient, so two scans of one person may lie in "
     "training and in test.",
     False: "Patients are known for {known} of {scans} scans; any other scan stands for a patient.",
 }

@@ -154,8 +154,8 @@ def _doubt_section(
     ]
     note = (
         "<p>Nobody gave scan or patient ids for these slices; numbers and likeness had to do. Each "
-        "column is one decision: cut into two scans, joined or linked to one, or two scans paired to "
-        "one patient. Put wrong ones right with data.labels; boundaries.csv has them all.</p>"
+        "column is one decision: cut into two scans, joined or linked to one, or paired to one "
+        "patient. Put wrong ones right with data.labels; boundaries.csv has them all.</p>"
     )
     header = ["decision", "confidence", "similarity", "above", "below"]
     return note + picture(png(sheet), "least sure first") + table(header, rows)

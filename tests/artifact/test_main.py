@@ -38,7 +38,7 @@ FULL = dataclasses.replace(
 
 def printed(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "kidney.artifact.card", *map(str, arguments)],
+        [sys.executable, "-m", "kidney.artifact", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -75,7 +75,7 @@ def test_every_part_of_the_card_is_said():
         "center 40, width 400 HU",
         "needs_review every answer",
         "suspects tumor from a probability of 0.1",
-        "prediction set every class from a probability of 0.15",
+        "prediction set classes from these probabilities on: normal 0.15, cyst 0.15, tumor 0.15",
         "not_a_kidney_ct when ood_score is above 1.25",
         "1,435 slices of 19 scans: split by_scan, fold 1 of 5, part test",
         "Macro AUROC 0.931 [0.900, 0.960]",
@@ -107,7 +107,7 @@ def test_a_card_without_figures_says_so():
 
 def test_programs_read_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([str(write_tiny_model(tmp_path / "kidney.onnx")), "--json"]) == 0
-    (text,) = (value for key, value in to_metadata(CARD).items() if key == "kidney.artifact.card")
+    (text,) = (value for key, value in to_metadata(CARD).items() if key == "kidney.card")
     fields = json.loads(text)
     del fields["schema"]
     assert json.loads(capsys.readouterr().out) == fields
