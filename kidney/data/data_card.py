@@ -26,8 +26,8 @@ _LEAD = (
 )
 _WHOSE = {
     True: "Nobody gave patient ids: a coronal scan is taken for the patient of the axial scan "
-    "before it by number, any other scan stands for a patient, so two scans of one person may lie in "
-    "training and in test.",
+    "before it by number, any other scan stands for a patient, so two scans of one person may lie "
+    "in training and in test.",
     False: "Patients are known for {known} of {scans} scans; any other scan stands for a patient.",
 }
 _INFERRED = (
