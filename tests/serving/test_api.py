@@ -99,13 +99,20 @@ def test_an_ood_score_is_passed_on(tmp_path):
     assert answer["predictions"][0]["decision"] == "tumor"  # no threshold, no refusal
 
 
-def test_a_slice_that_is_too_unfamiliar_is_no_kidney_ct(tmp_path):
-    card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, ood_above=0.9))
+@pytest.mark.parametrize(
+    ("suspect_from", "decision"), [(0.1, "needs_review"), (2.0, "not_a_kidney_ct")]
+)
+def test_a_slice_that_is_too_unfamiliar_is_no_kidney_ct_unless_suspected(
+    tmp_path, suspect_from, decision
+):
+    points = dict.fromkeys(CARD.rules.suspect_from, suspect_from)
+    rules = dataclasses.replace(CARD.rules, ood_above=0.9, suspect_from=points)
+    card = dataclasses.replace(CARD, rules=rules)
     path = write_tiny_model(tmp_path / "kidney.onnx", card=card, ood_score=True)
     client = create_app(Settings(model=path, auth=False)).test_client()
     files = [(io.BytesIO(encode(picture)), "x.png") for picture in (WHITE, gradient() // 2)]
     white, grey = client.post(API, data={"file": files}).get_json()["predictions"]
-    assert (white["decision"], white["label"]) == ("not_a_kidney_ct", "tumor")
+    assert (white["decision"], white["label"]) == (decision, "tumor")
     assert white["ood_score"] > 0.9
     assert (grey["decision"], grey["ood_score"] < 0.9) == ("needs_review", True)
 
