@@ -39,6 +39,8 @@ def page(result: dict[str, Any] = RESULT, said: pd.DataFrame = SAID, **more: Any
 def cell(figure: dict[str, Any]) -> str:
     if figure["value"] is None:
         return "n/a "
+    if figure["low"] is None:
+        return f"{figure['value']:.3f} "
     return f"{figure['value']:.3f} {figure['low']:.3f} to {figure['high']:.3f}"
 
 
@@ -87,7 +89,7 @@ def test_the_headline_has_figures_intervals_and_the_number_of_scans():
         [name, cell(figures[f"sensitivity_{name}"]), cell(figures[f"specificity_{name}"])]
         for name in CLASSES[1:]
     ]
-    assert "of whole patients (20)" in document.text["Summary"]
+    assert "over whole patients (20)" in document.text["Summary"]
 
 
 def test_thresholds_are_told_where_the_result_has_one_of_each():
