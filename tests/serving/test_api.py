@@ -159,7 +159,7 @@ def test_pictures_are_one_study(send):
     assert [(one["file"], one["frame"]) for one in body["predictions"]] == [(1, 1), (2, 1), (3, 1)]
     mean = gmean([list(one["probabilities"].values()) for one in body["predictions"]], axis=0)
     np.testing.assert_allclose(list(study["probabilities"].values()), mean / mean.sum(), rtol=1e-5)
-    assert (study["label"], study["decision"]) == ("tumor", "needs_review")
+    assert (study["label"], study["decision"]) == ("tumor", "tumor")
     assert study["decisive"][:2] == [0, 2]
     assert study["counts"]["tumor"] == 2
     assert study["counts"]["needs_review"] == 1
