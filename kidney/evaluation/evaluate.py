@@ -1,7 +1,7 @@
-"""The figures of one model: what it says of slices and scans that it has not seen, as JSON."""
+"""The figures of one model: predictions for slices that it has not seen -> EvaluationResult."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from kidney.evaluation.metrics.decisions import (
     set_coverage,
     set_size,
 )
+from kidney.evaluation.result import EvaluationResult
 
 _RISK_COVERAGE_POINTS = 100
 PREVALENCES = (0.003, 0.01, 0.05)  # of a finding: incidental on any CT, to a selected clinic
@@ -42,7 +43,16 @@ _OF_SCANS = ("accuracy", "balanced_accuracy", "macro_auroc", "recall_", "auroc_"
 _OF_GROUPS = ("accuracy", "macro_auroc", "recall_")
 
 
-def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def evaluate(
+    said: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+    split: Mapping[str, Any],
+    rules: Mapping[str, Any] | None = None,
+    ood: Mapping[str, Any] | None = None,
+) -> EvaluationResult:
     """Return all figures of a table of predictions.
 
     Args:
@@ -51,9 +61,14 @@ def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
             name, `decision`, and `set` and `suspected`, names with spaces between. All texts are
             texts, also empty ones.
         classes: K names.
+        model: of `ModelRecord`: the model that predicted.
+        data: of `DataRecord`: the data set.
+        split: of `SplitRecord`: the part of its split that the slices are.
+        rules: of `Rules`: the thresholds of the model; None where several folds are pooled.
+        ood: figures of its out-of-distribution score; None where not measured.
 
     Returns:
-        A dict for JSON; None where a figure is not defined.
+        None where a figure is not defined.
 
         - classes; slices, scans, patients: counts.
         - figures: name -> Interval over whole patients. Of slices: what `figures` gives; ece, see
@@ -73,8 +88,7 @@ def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         - decision_curves: finding -> threshold, model, everyone, see `net_benefit`; at the
           prevalence of this set.
         - groups: phase, view and size -> value -> slices, scans and figures without intervals.
-        - scans_ranked: worst first, scan, label, says, probability of the true label, slices, and
-          the row of its worst slice in `said`.
+        - scans_ranked: worst first.
     """
     answers = _answers(said, classes)
     scans = _texts(said["scan"])
@@ -82,7 +96,11 @@ def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
     patients = _texts(said["patient"])
     _, coverage, risk = risk_coverage(answers.confidence, ~answers.right)
     shown = evenly_spaced(len(risk), _RISK_COVERAGE_POINTS)
-    return {
+    content: dict[str, Any] = {
+        "model": dict(model),
+        "data": dict(data),
+        "split": dict(split),
+        "rules": rules,
         "classes": list(classes),
         "slices": len(said),
         "scans": len(of_scans.scans),
@@ -104,7 +122,9 @@ def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         "decision_curves": _decision_curves(answers),
         "groups": _groups(said, answers, scans),
         "scans_ranked": _ranked(answers, scans, of_scans),
+        "ood": ood,
     }
+    return EvaluationResult.model_validate(content)
 
 
 @dataclass(frozen=True, eq=False)
