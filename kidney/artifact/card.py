@@ -13,7 +13,7 @@ from kidney.artifact.decision import Rules, findings
 from kidney.artifact.seal import UNSEALED
 from kidney.errors import ArtifactError
 
-METADATA_KEY = "kidney.artifact.card"
+METADATA_KEY = "kidney.card"
 SCHEMA = 4
 PRECISIONS = ("float32", "float16", "int8")
 

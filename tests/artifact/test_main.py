@@ -38,7 +38,7 @@ FULL = dataclasses.replace(
 
 def printed(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "kidney.artifact.card", *map(str, arguments)],
+        [sys.executable, "-m", "kidney.artifact", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -107,7 +107,7 @@ def test_a_card_without_figures_says_so():
 
 def test_programs_read_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([str(write_tiny_model(tmp_path / "kidney.onnx")), "--json"]) == 0
-    (text,) = (value for key, value in to_metadata(CARD).items() if key == "kidney.artifact.card")
+    (text,) = (value for key, value in to_metadata(CARD).items() if key == "kidney.card")
     fields = json.loads(text)
     del fields["schema"]
     assert json.loads(capsys.readouterr().out) == fields
