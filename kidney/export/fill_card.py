@@ -9,7 +9,7 @@ from kidney.artifact.card import ModelCard
 from kidney.artifact.contract import INPUT_CONTRACT, window_contract
 from kidney.artifact.decision import Rules
 from kidney.errors import ArtifactError
-from kidney.evaluation.report.model_card import CAVEATS, USE
+from kidney.evaluation.report.cards import CAVEATS, USE
 from kidney.files import sha256
 from kidney.models.backbones import weights_licence
 from kidney.models.classifier import KidneyClassifier

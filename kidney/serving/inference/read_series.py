@@ -14,11 +14,12 @@ from kidney.imaging.dicom_file import is_dicom
 from kidney.imaging.dicom_order import Series, group_series
 from kidney.imaging.pictures import decode_picture, is_picture
 from kidney.imaging.windows import Window, to_grey
-from kidney.serving.inference.archives import is_zip, members
+from kidney.imaging.zip_archive import ArchiveLimits, is_zip, read_members
 from kidney.serving.settings import Settings
 
 _T = TypeVar("_T")
 _START = 132  # bytes that tell what a file is
+_BYTES_A_PIXEL = 4  # of a file; a CT has 2, a picture in colour 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +246,9 @@ class _Reader:
 
 def _files(uploads: Sequence[bytes], settings: Settings) -> Iterator[_File]:
     """Yield all files, those of archives in their order, and count them."""
+    limits = ArchiveLimits(
+        settings.max_files, settings.max_request_pixels * _BYTES_A_PIXEL, settings.max_zip_ratio
+    )
     count = 0
     for upload, data in enumerate(uploads, start=1):
         name = f"file {upload}"
@@ -253,7 +257,7 @@ def _files(uploads: Sequence[bytes], settings: Settings) -> Iterator[_File]:
             yield _File(upload, f"{upload:06}", name, data, packed=False)
             continue
         empty = True
-        for member in members(data, name, settings):
+        for member in read_members(data, name, limits):
             empty = False
             count += 1
             if count > settings.max_files:

@@ -77,7 +77,7 @@ class Watch:
         wanted = expected_sha256(settings.model_from, settings.model_sha256)
         if wanted and wanted != self._engine.model.sha256:
             fetch_model(
-                settings.model_from, settings.model, sha256=settings.model_sha256, tell=_log.warning
+                settings.model_from, settings.model, sha256=settings.model_sha256, log=_log.warning
             )
 
     def _is_the_one_that_asks(self) -> bool:

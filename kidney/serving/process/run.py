@@ -20,7 +20,7 @@ from kidney.artifact.reader import read_artifact
 from kidney.errors import ArtifactError, KidneyError
 from kidney.remote.http import is_url
 from kidney.remote.mlflow_rest import read_reference
-from kidney.remote.object_store import is_s3
+from kidney.remote.object_store import is_object
 from kidney.serving.guards.access import check_auth
 from kidney.serving.monitoring import logs
 from kidney.serving.monitoring.metrics_folder import forget, metrics_folder
@@ -48,7 +48,7 @@ def with_options(environment: Mapping[str, str], **options: object) -> dict[str,
     given = {PREFIX + name.upper(): str(value) for name, value in options.items() if value}
     merged = {**environment, **given}
     model = merged.get("KIDNEY_MODEL", "")
-    if read_reference(model) or is_url(model) or is_s3(model):
+    if read_reference(model) or is_url(model) or is_object(model):
         path = environment.get("KIDNEY_MODEL", "")
         merged["KIDNEY_MODEL_FROM"] = model
         merged["KIDNEY_MODEL"] = FETCHED if path in ("", model) else path
