@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from kidney.artifact.card import ModelCard
+from kidney.artifact.integrity import check_seal
 from kidney.artifact.reader import read_artifact
-from kidney.artifact.seal import check_seal
 from kidney.data.cache import open_thumbnails
 from kidney.data.data_card import data_card
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
@@ -43,9 +43,9 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
             f"Expected figures in the card of {artifact}, but it was never evaluated.",
             "Run python scripts/evaluate.py and python export.py first.",
         )
-    split = card.metrics["split"]["name"]
+    split = card.metrics.split.name
     evaluation = evaluation or artifact.parent / "evaluation" / split
-    data = data or artifact.parent.parent / "data" / card.data["name"]
+    data = data or artifact.parent.parent / "data" / card.data.name
     metrics = evaluation / "metrics.json"
     result = _read(metrics, EvaluationResult, "scripts/evaluate.py")
     groups = {
@@ -70,14 +70,14 @@ def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
     thumbnails = open_thumbnails(folder, slices)
     leaky = dealt(LEAKY, slices, split["folds"], split["seed"])
     random = measure_leakage(slices, thumbnails, coordinates(thumbnails), leaky)
-    if report.data != card.data["fingerprint"]:
+    if report.data != card.data.fingerprint:
         raise ArtifactError(
-            f"Expected the data that the model learned from, {card.data['fingerprint']}, but "
+            f"Expected the data that the model learned from, {card.data.fingerprint}, but "
             f"{folder} holds {report.data}.",
             "Name the folder of its data, or train on the data that are there now.",
         )
     rejected, doubtful = read_rejected(folder), read_boundaries(folder)
-    return data_card(card.data["name"], slices, rejected, doubtful, split, report, random)
+    return data_card(card.data.name, slices, rejected, doubtful, split, report, random)
 
 
 def _localisations(folder: Path, card: ModelCard) -> Iterator[Localisation]:

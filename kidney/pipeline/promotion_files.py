@@ -49,9 +49,9 @@ def challenger_record(
         found = Path(cfg.artifacts, "evaluation", cfg.split.name)
     record = read_record(found)
     run, data = record.result.model.run, record.result.data.fingerprint
-    if run not in (card.run, pooled) or data != card.data["fingerprint"]:
+    if run not in (card.run, pooled) or data != card.data.fingerprint:
         raise ArtifactError(
-            f"Expected an evaluation of run {card.run} on data {card.data['fingerprint']}, or of "
+            f"Expected an evaluation of run {card.run} on data {card.data.fingerprint}, or of "
             f"the cross-validation that it is a fold of ({pooled or 'none'}), but {found} is of "
             f"run {run} on data {data}.",
             _RUN,

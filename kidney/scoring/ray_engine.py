@@ -17,8 +17,8 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # at 15, its default, all els
 
 import ray
 import ray.data
+from loky import cpu_count  # type: ignore[import-untyped]
 
-from kidney.artifact.cores import cores
 from kidney.errors import DataError, KidneyError
 from kidney.scoring.listing import Chunk
 from kidney.scoring.scorer import Job, Scorer
@@ -49,7 +49,7 @@ def engine(address: str | None) -> Iterator[int]:
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             ray.init(
                 "local",
-                num_cpus=cores(),
+                num_cpus=cpu_count(),
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
                 **common,

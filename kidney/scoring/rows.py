@@ -8,8 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from kidney.artifact.card import ModelCard
-from kidney.artifact.decision import decide
-from kidney.artifact.predictor import Answer
+from kidney.artifact.predictor import Prediction
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyError, NoSliceError
 from kidney.scoring.decode import Decoded
 
@@ -47,7 +46,7 @@ def slices_schema(classes: Sequence[str], model: str) -> pa.Schema:
 
 
 def slice_row(
-    path: str, decoded: Decoded, frame: int, prediction: Answer, card: ModelCard
+    path: str, decoded: Decoded, frame: int, prediction: Prediction, card: ModelCard
 ) -> dict[str, Any]:
     """Return what the columns of `slices_schema` hold of one slice.
 
@@ -59,7 +58,7 @@ def slice_row(
         card: of the model.
     """
     height, width = decoded.slices[frame].shape
-    decision = decide(prediction.probabilities, card.classes, card.rules, prediction.ood_score)
+    decision = prediction.decision
     evidence = prediction.evidence[card.classes.index(decision.label)]
     row, column = np.unravel_index(evidence.argmax(), evidence.shape)
     top, left, bottom, right = prediction.region or (0.0, 0.0, float(height), float(width))

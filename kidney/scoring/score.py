@@ -16,7 +16,7 @@ from kidney.artifact.predictor import check_artifact
 from kidney.errors import ConfigError, DataError
 from kidney.files import sha256 as sha256_of
 from kidney.imaging.deidentify import pseudonym, read_key
-from kidney.imaging.windows import Window, window_named
+from kidney.imaging.windows import window_named
 from kidney.remote.object_store import is_object
 from kidney.scoring.listing import Chunk, chunks, list_archive
 from kidney.scoring.ray_engine import engine, score_chunks
@@ -73,8 +73,7 @@ def score(
             another archive or model.
     """
     card, sha256 = check_artifact(model), sha256_of(model)
-    shown = Window(center=card.window["center"], width=card.window["width"])
-    shown = window_named(window) if window else shown
+    shown = window_named(window) if window else card.window.window
     source, out = _absolute(archive), _absolute(out)
     if f"{out}/".startswith(f"{source}/"):
         raise ConfigError(

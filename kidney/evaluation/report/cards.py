@@ -6,6 +6,7 @@ is taken out of the result that the report is made of, so card and page cannot d
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -203,8 +204,9 @@ def _metadata(result: EvaluationResult) -> ModelCardData:
 
 
 def _check(card: ModelCard, result: EvaluationResult, localised: Sequence[Localisation]) -> None:
-    run, figures = result.model.run, result.to_dict()["figures"]
-    if run != card.run or figures != card.metrics.get("figures"):
+    run = result.model.run
+    measured = asdict(card.metrics)["figures"] if card.metrics else None
+    if run != card.run or result.to_dict()["figures"] != measured:
         raise ArtifactError(
             f"Expected the evaluation that run {card.run} was exported with, but the one given is "
             f"of run {run}" + (", and has other figures." if run == card.run else "."),

@@ -12,8 +12,8 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from onnx import GraphProto, NodeProto, SparseTensorProto, TensorProto, helper, numpy_helper
 
-from kidney.artifact import onnx_bytes
-from kidney.artifact.onnx_bytes import check_self_contained, metadata
+from kidney.artifact import integrity
+from kidney.artifact.integrity import check_self_contained, metadata
 from kidney.errors import ArtifactError
 from tests.helpers.tiny_model import tiny_model
 
@@ -138,7 +138,7 @@ def test_the_ways_to_nodes_and_tensors_are_those_of_the_schema():
     }  # fmt: skip
     assert {
         (called[above], number, called[below])
-        for above, fields in onnx_bytes._MESSAGES.items()
+        for above, fields in integrity._MESSAGES.items()
         for number, below in fields.items()
     } == expected
 
@@ -229,7 +229,7 @@ def test_metadata_is_what_onnx_wrote(entries: dict[str, str]):
 
 
 def test_fields_without_end_are_given_up(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(onnx_bytes, "_MOST_FIELDS", 1000)
+    monkeypatch.setattr(integrity, "_MOST_FIELDS", 1000)
     assert "at most 1,000 fields" in refusal(b"\x08\x01" * 1001)
 
 

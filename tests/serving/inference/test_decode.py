@@ -9,7 +9,9 @@ import pytest
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, NoSliceError
 from kidney.imaging.dicom import read_dicom
 from kidney.imaging.windows import Window, to_grey
-from kidney.serving.inference.read_series import Study, read_studies
+from kidney.serving.guards.admission import LATE
+from kidney.serving.inference.decode import Series, decode
+from kidney.serving.problems import RequestError
 from kidney.serving.settings import Settings
 from tests.helpers.dicom_files import as_bytes, changed
 from tests.helpers.pictures import encode, gradient
@@ -22,16 +24,16 @@ SECRET = "DOE^JOHN"
 PIXELS = 96 * 96  # of a slice of the series
 
 
-def studies(*uploads: bytes, settings: Settings = SETTINGS, **options: bool) -> list[Study]:
-    return read_studies(uploads, settings, WINDOW, **options)
+def decoded(*uploads: bytes, settings: Settings = SETTINGS, **options: bool) -> list[Series]:
+    return decode(uploads, settings, WINDOW, **options)
 
 
-def places(study: Study) -> list[tuple[int, int]]:
-    return [(slice_.file, slice_.frame) for slice_ in study.slices]
+def positions(one: Series) -> list[tuple[int, int]]:
+    return [(slice_.file, slice_.frame) for slice_ in one.slices]
 
 
-def greys(study: Study) -> np.ndarray:
-    return np.stack([slice_.grey for slice_ in study.slices])
+def greys(one: Series) -> np.ndarray:
+    return np.stack([slice_.grey for slice_ in one.slices])
 
 
 def expected() -> np.ndarray:
@@ -39,48 +41,48 @@ def expected() -> np.ndarray:
     return np.concatenate([to_grey(read_dicom(data, "it").hu, WINDOW) for data in series()])
 
 
-def test_pictures_are_one_study_in_the_order_sent():
-    (study,) = studies(PICTURE, encode(gradient(40, 40)), PICTURE)
-    assert (study.kind, study.window, study.skipped) == ("pictures", None, [])
-    assert places(study) == [(1, 1), (2, 1), (3, 1)]
-    assert [slice_.grey.shape for slice_ in study.slices] == [(48, 64), (40, 40), (48, 64)]
-    assert all(slice_.hu is None for slice_ in study.slices)
+def test_pictures_are_one_series_in_the_order_sent():
+    (one,) = decoded(PICTURE, encode(gradient(40, 40)), PICTURE)
+    assert (one.kind, one.window, one.skipped) == ("pictures", None, [])
+    assert positions(one) == [(1, 1), (2, 1), (3, 1)]
+    assert [slice_.grey.shape for slice_ in one.slices] == [(48, 64), (40, 40), (48, 64)]
+    assert all(slice_.hu is None for slice_ in one.slices)
 
 
 def test_a_series_is_read_from_the_head_through_the_window_in_any_order():
     files = series()
-    (study,) = studies(files[2], files[0], files[3], files[1])
-    assert places(study) == [(2, 1), (4, 1), (1, 1), (3, 1)]
-    np.testing.assert_array_equal(greys(study), expected())
-    assert (study.kind, study.view, study.window) == ("dicom", "axial", WINDOW)
-    assert study.slice_mm is not None
-    assert study.slice_mm > 0
-    assert all(slice_.hu is None for slice_ in study.slices)
+    (one,) = decoded(files[2], files[0], files[3], files[1])
+    assert positions(one) == [(2, 1), (4, 1), (1, 1), (3, 1)]
+    np.testing.assert_array_equal(greys(one), expected())
+    assert (one.kind, one.view, one.window) == ("dicom", "axial", WINDOW)
+    assert one.slice_mm is not None
+    assert one.slice_mm > 0
+    assert all(slice_.hu is None for slice_ in one.slices)
 
 
 def test_an_archive_says_what_its_files_say():
-    (study,) = studies(packed(*series()[::-1], folder="CT/1/"))
-    assert places(study) == [(1, 4), (1, 3), (1, 2), (1, 1)]
-    np.testing.assert_array_equal(greys(study), expected())
+    (one,) = decoded(packed(*series()[::-1], folder="CT/1/"))
+    assert positions(one) == [(1, 4), (1, 3), (1, 2), (1, 1)]
+    np.testing.assert_array_equal(greys(one), expected())
 
 
 def test_the_frames_of_one_file_are_its_slices():
-    (study,) = studies(multi_frame())
-    assert places(study) == [(1, 1), (1, 2), (1, 3), (1, 4)]
-    np.testing.assert_array_equal(greys(study), expected())
+    (one,) = decoded(multi_frame())
+    assert positions(one) == [(1, 1), (1, 2), (1, 3), (1, 4)]
+    np.testing.assert_array_equal(greys(one), expected())
 
 
 def test_hounsfield_units_are_kept_on_request():
-    (study,) = studies(*series(), with_hu=True)
-    for slice_, data in zip(study.slices, series(), strict=True):
+    (one,) = decoded(*series(), with_hu=True)
+    for slice_, data in zip(one.slices, series(), strict=True):
         np.testing.assert_array_equal(slice_.hu, read_dicom(data, "it").hu[0])
 
 
-def test_pictures_and_series_are_studies_of_their_own():
+def test_pictures_are_a_series_beside_those_of_dicom():
     other = changed(series()[1], SeriesInstanceUID="1.2.3")
-    found = studies(series()[0], PICTURE, packed(other, PICTURE))
-    assert [study.kind for study in found] == ["pictures", "dicom", "dicom"]
-    assert [places(study) for study in found] == [[(2, 1), (3, 2)], [(1, 1)], [(3, 1)]]
+    found = decoded(series()[0], PICTURE, packed(other, PICTURE))
+    assert [one.kind for one in found] == ["pictures", "dicom", "dicom"]
+    assert [positions(one) for one in found] == [[(2, 1), (3, 2)], [(1, 1)], [(3, 1)]]
 
 
 def test_series_without_an_id_are_told_apart_by_their_folders():
@@ -89,16 +91,16 @@ def test_series_without_an_id_are_told_apart_by_their_folders():
     with ZipFile(both, "w") as archive:
         for number, data in enumerate(files):
             archive.writestr(f"{number % 2}/{number}", data)
-    assert [len(study.slices) for study in studies(both.getvalue())] == [2, 2]
-    assert [len(study.slices) for study in studies(*files)] == [4]
+    assert [len(one.slices) for one in decoded(both.getvalue())] == [2, 2]
+    assert [len(one.slices) for one in decoded(*files)] == [4]
 
 
 def test_what_is_no_slice_is_skipped_and_told():
     files = series()
     archive = packed(localizer(files[0]), files[0], b"a text", report(files[0]), files[1])
-    (study,) = studies(archive, report(files[1]))
-    assert len(study.slices) == 2
-    assert [(one.file, one.reason) for one in study.skipped] == [
+    (one,) = decoded(archive, report(files[1]))
+    assert len(one.slices) == 2
+    assert [(one.file, one.reason) for one in one.skipped] == [
         (1, "number 1 in file 1: a localizer: it shows where slices lie and is none"),
         (1, "number 3 in file 1: neither a picture nor a DICOM file"),
         (1, "number 4 in file 1: a DICOM file without a picture"),
@@ -110,7 +112,7 @@ def test_what_is_no_slice_is_skipped_beside_the_series_of_its_study():
     first, second = series()[:2]
     second = changed(second, StudyInstanceUID="1.2", SeriesInstanceUID="1.2.1")
     other = changed(localizer(second), SeriesInstanceUID="1.2.2")
-    one, two = studies(first, other, second)
+    one, two = decoded(first, other, second)
     assert (one.skipped, [skip.file for skip in two.skipped]) == ([], [2])
 
 
@@ -126,69 +128,68 @@ def test_what_is_no_slice_is_skipped_beside_the_series_of_its_study():
 )
 def test_nothing_but_what_is_no_slice_is_an_error(upload):
     with pytest.raises(NoSliceError, match=r"file 1|number 1 in file 1"):
-        studies(upload)
+        decoded(upload)
 
 
 @pytest.mark.parametrize("upload", [b"a text", packed(b"a text"), packed()])
 def test_nothing_that_is_read_here_is_an_error(upload):
     with pytest.raises(ImageTypeError, match="file 1"):
-        studies(upload)
+        decoded(upload)
 
 
 def test_a_broken_slice_is_an_error_and_not_a_gap():
     files = list(series())
     files[2] = files[2][:-1000]
     with pytest.raises(ImageError, match=r"^file 3 begins like a DICOM"):
-        studies(*files)
+        decoded(*files)
     with pytest.raises(ImageError, match=r"^number 3 in file 1 begins like a DICOM"):
-        studies(packed(*files))
+        decoded(packed(*files))
     with pytest.raises(ImageError, match="number 1 in file 1 begins like a PNG"):
-        studies(packed(PICTURE[:200]))
+        decoded(packed(PICTURE[:200]))
 
 
 def test_files_of_all_uploads_are_counted():
     limited = Settings(max_files=5)
-    assert studies(*series(), PICTURE, settings=limited)
+    assert decoded(*series(), PICTURE, settings=limited)
     with pytest.raises(ImageSizeError, match=r"at most 5 files .* but file 3 goes beyond"):
-        studies(PICTURE, PICTURE, packed(*series()), settings=limited)
+        decoded(PICTURE, PICTURE, packed(*series()), settings=limited)
 
 
 def test_pixels_of_all_uploads_are_counted_before_they_are_decoded():
     limited = Settings(max_request_pixels=3 * PIXELS)
-    assert studies(*series()[:3], settings=limited)
+    assert decoded(*series()[:3], settings=limited)
     for too_many in (series(), [packed(*series())], [multi_frame()]):
         with pytest.raises(ImageSizeError, match=r"file (1|4) .*pixels"):
-            studies(*too_many, settings=limited)
+            decoded(*too_many, settings=limited)
     with pytest.raises(ImageSizeError, match="of which 0 were left"):
-        studies(*series()[:3], PICTURE, settings=limited)
+        decoded(*series()[:3], PICTURE, settings=limited)
 
 
 def test_pixels_of_one_picture_and_of_one_frame_are_limited():
     limited = Settings(max_pixels=PIXELS - 1)
     with pytest.raises(ImageSizeError, match="pixels a frame"):
-        studies(series()[0], settings=limited)
+        decoded(series()[0], settings=limited)
     with pytest.raises(ImageSizeError, match="file 2"):
-        studies(PICTURE, encode(gradient(100, 100)), settings=limited)
+        decoded(PICTURE, encode(gradient(100, 100)), settings=limited)
 
 
 def test_frames_are_limited():
     with pytest.raises(ImageSizeError, match="at most 3 frames"):
-        studies(multi_frame(), settings=Settings(max_frames=3))
+        decoded(multi_frame(), settings=Settings(max_frames=3))
 
 
-def test_who_runs_out_of_time_decodes_no_more():
-    class LateError(Exception):
-        pass
-
+def test_after_the_deadline_nothing_more_is_decoded(monkeypatch: pytest.MonkeyPatch):
     seen = []
 
     def check() -> None:
         seen.append(1)
         if len(seen) == 3:
-            raise LateError
+            raise RequestError(LATE)
 
-    with pytest.raises(LateError):
-        read_studies([packed(*series())], SETTINGS, WINDOW, before_each=check)
+    monkeypatch.setattr("kidney.serving.inference.decode.check_deadline", check)
+    with pytest.raises(RequestError):
+        decoded(packed(*series()))
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize(
@@ -205,7 +206,7 @@ def test_who_runs_out_of_time_decodes_no_more():
 def test_no_value_of_a_file_is_quoted(change):
     strange = changed(series()[0], **change)
     with pytest.raises(ImageError) as caught:
-        studies(strange)
+        decoded(strange)
     assert SECRET not in str(caught.value)
 
 
@@ -217,15 +218,15 @@ def test_what_a_decoder_stumbles_over_is_not_quoted():
     with pytest.raises(ImageError, match="'Q"):
         read_dicom(strange, "it")
     with pytest.raises(ImageError, match=r"^file 1 begins like a DICOM") as caught:
-        studies(strange)
+        decoded(strange)
     assert "'Q" not in str(caught.value)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_no_reason_quotes_a_value():
     strange = changed(series()[0], Modality=SECRET)
-    (study,) = studies(series()[1], strange)
-    assert [one.reason for one in study.skipped] == [
+    (one,) = decoded(series()[1], strange)
+    assert [one.reason for one in one.skipped] == [
         "file 2: another modality: only CT has Hounsfield units"
     ]
 
@@ -235,12 +236,12 @@ def test_no_unknown_transfer_syntax_is_quoted():
     dataset = pydicom.dcmread(io.BytesIO(series()[0]))
     dataset.file_meta.TransferSyntaxUID = SECRET
     with pytest.raises(ImageError) as caught:
-        studies(as_bytes(dataset))
+        decoded(as_bytes(dataset))
     assert SECRET not in str(caught.value)
 
 
 def test_a_real_series_is_read(shared: Path):
-    (study,) = studies((shared / "data" / "ct-dicom-series.zip").read_bytes())
-    assert len(study.slices) == 20
-    assert {slice_.grey.shape for slice_ in study.slices} == {(512, 512)}
-    assert (study.view, study.slice_mm, study.contrast) == ("axial", pytest.approx(2.0), "enhanced")
+    (one,) = decoded((shared / "data" / "ct-dicom-series.zip").read_bytes())
+    assert len(one.slices) == 20
+    assert {slice_.grey.shape for slice_ in one.slices} == {(512, 512)}
+    assert (one.view, one.slice_mm, one.contrast) == ("axial", pytest.approx(2.0), "enhanced")

@@ -1,14 +1,28 @@
-"""What an ONNX file says, read from its bytes before any runtime opens it.
+"""Is a kidney.onnx whole, and harmless to open? Read from its bytes before a runtime sees them.
 
-An ONNX file is a protobuf message. Its wire format is a sequence of fields, each a number, a type
-and a value (https://protobuf.dev/programming-guides/encoding); the numbers used here are those of
+Whole: the file carries its own SHA-256, computed with the 64 digits of the digest as zeros. It
+notices damage and mixed-up copies. It does not prove who wrote the file: anyone who changes
+it on purpose can seal it again. Only a digest or a signature from another source proves that
+(KIDNEY_MODEL_SHA256, KIDNEY_PUBLIC_KEY).
+
+Harmless: standard operators only, and no weights in other files. An ONNX file is a protobuf
+message. Its wire format is a sequence of fields, each a number, a type and a value
+(https://protobuf.dev/programming-guides/encoding); the numbers used here are those of
 https://github.com/onnx/onnx/blob/main/onnx/onnx.proto. Weights are skipped by their length, so the
 time does not grow with them. Where two readings are possible the stricter one is taken.
 """
 
+import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 
 from kidney.errors import ArtifactError
+
+SEAL_KEY = "kidney.sha256"
+UNSEALED = {SEAL_KEY: "0" * 64}  # the metadata entry that `seal` fills
+# As protobuf writes that entry: key, its length, then the value and its length. The digest is found
+# by these bytes and not by reading the file, so that no damage can hide it.
+_MARK = bytes((0x0A, len(SEAL_KEY))) + SEAL_KEY.encode() + bytes((0x12, 64))
 
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR = "model", "graph", "node", "attribute", "tensor"
 _SPARSE, _TRAINING, _FUNCTION = "sparse tensor", "training", "function"
@@ -38,6 +52,77 @@ _REMEDY = "Copy the file again or export it again with export.py; it is damaged 
 _Field = tuple[int, int, int, int]
 
 
+def seal(path: Path) -> str:
+    """Write the digest of an ONNX file into it, in place.
+
+    Args:
+        path: a file with the metadata entry UNSEALED, or with a digest of what it was before.
+
+    Returns:
+        The digest.
+
+    Raises:
+        ArtifactError: the file has no such entry, or more than one.
+    """
+    data = path.read_bytes()
+    position = _position(data)
+    digest = _digest(data, position)
+    with path.open("r+b") as file:
+        file.seek(position)
+        file.write(digest.encode())
+    return digest
+
+
+def is_sealed(data: bytes) -> bool:
+    """Tell whether an ONNX file carries a digest at all, right or wrong."""
+    return _MARK in data
+
+
+def check_seal(data: bytes) -> str:
+    """Check that an ONNX file is what was sealed, to the byte.
+
+    Args:
+        data: the whole file.
+
+    Returns:
+        The digest.
+
+    Raises:
+        ArtifactError: it carries no digest, or one of other bytes; the message names both.
+    """
+    position = _position(data)
+    carried, digest = data[position : position + 64], _digest(data, position)
+    if carried != digest.encode():
+        raise ArtifactError(
+            f"Expected a file of SHA-256 {carried.decode(errors='backslashreplace')}, which it "
+            f"carries under {SEAL_KEY!r}, but its bytes have {digest}.",
+            "Copy the file again or export it again with export.py: it was damaged or changed.",
+        )
+    return digest
+
+
+def _position(data: bytes) -> int:
+    """Return where the 64 digits begin."""
+    count = data.count(_MARK)
+    position = data.find(_MARK) + len(_MARK)
+    if count != 1 or position + 64 > len(data):
+        raise ArtifactError(
+            f"Expected a file that carries its own SHA-256 under {SEAL_KEY!r}, but it has "
+            f"{count or 'none'}.",
+            "Copy the file again or export it again with export.py: it is damaged, foreign or of "
+            "an earlier version.",
+        )
+    return position
+
+
+def _digest(data: bytes, position: int) -> str:
+    view = memoryview(data)
+    found = hashlib.sha256(view[:position])
+    found.update(b"0" * 64)
+    found.update(view[position + 64 :])
+    return found.hexdigest()
+
+
 def metadata(data: bytes) -> dict[str, str]:
     """Return the metadata entries of an ONNX model.
 
@@ -64,9 +149,9 @@ def metadata(data: bytes) -> dict[str, str]:
 
 
 def check_self_contained(data: bytes) -> None:
-    """See that a model uses standard operators only, and no file beside itself.
+    """Check that a model uses standard operators only, and no other file.
 
-    Subgraphs, functions and the tensors of attributes are looked at too.
+    Subgraphs, functions and the tensors of attributes are checked too.
 
     Args:
         data: the whole file.

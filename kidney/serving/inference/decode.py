@@ -1,4 +1,4 @@
-"""Uploaded files to studies: the grey slices that the model reads, in order, within limits."""
+"""Uploaded files to series: the grey slices that the model reads, in order, within limits."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -7,14 +7,17 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from werkzeug.datastructures import FileStorage
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, NoSliceError
+from kidney.imaging import dicom_order
 from kidney.imaging.dicom import DicomHeader, read_dicom, read_header
 from kidney.imaging.dicom_file import is_dicom
-from kidney.imaging.dicom_order import Series, group_series
 from kidney.imaging.pictures import decode_picture, is_picture
 from kidney.imaging.windows import Window, to_grey
 from kidney.imaging.zip_archive import ArchiveLimits, is_zip, read_members
+from kidney.serving.guards.admission import check_deadline
+from kidney.serving.problems import NO_FILE, Problem, RequestError
 from kidney.serving.settings import Settings
 
 _T = TypeVar("_T")
@@ -28,7 +31,7 @@ class Slice:
 
     Attributes:
         file: position of its upload, from 1.
-        frame: its place among the slices of that upload, from 1.
+        frame: its position among the slices of that upload, from 1.
         grey: uint8 (H, W).
         hu: int16 (H, W), Hounsfield units; None: of a picture, or not asked for.
     """
@@ -47,12 +50,12 @@ class Skipped(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class Series:
     """Slices that are read together: one DICOM series, or all pictures of a request.
 
     Attributes:
         kind: what its files are.
-        slices: a series from the head to the feet, pictures in the order sent; 1 or more.
+        slices: a DICOM series from the head to the feet, pictures in the order sent; 1 or more.
         skipped: what was sent along and is no slice.
         view: "axial", "coronal", "sagittal", "oblique"; None: unknown.
         slice_mm: distance of neighbours; None: unknown.
@@ -74,20 +77,43 @@ class _File(NamedTuple):
 
     upload: int  # position, from 1
     key: str  # sorts as files were sent; files of one folder share what is before the last slash
-    name: str  # how errors call it
+    name: str  # in error messages
     data: bytes
     packed: bool
 
 
-def read_studies(
-    uploads: Sequence[bytes],
-    settings: Settings,
-    window: Window,
-    *,
-    with_hu: bool = False,
-    before_each: Callable[[], None] = lambda: None,
-) -> list[Study]:
-    """Read the slices of uploaded files, each a picture, a DICOM file or a zip of these.
+def uploaded_files(parts: Sequence[FileStorage], most: int) -> list[bytes]:
+    """Return the files of a form, in the order sent.
+
+    Args:
+        parts: of its field `file`.
+        most: how many there may be.
+
+    Raises:
+        RequestError: there is none (400) or more than `most` (413).
+    """
+    # A browser sends an unnamed empty part for a file field that was left empty.
+    files = [part for part in parts if part.filename]
+    if not files:
+        raise RequestError(NO_FILE)
+    if len(files) > most:
+        raise RequestError(
+            Problem(
+                413,
+                "Too many files",
+                f"Expected at most {most} {'file' if most == 1 else 'files'} in one request, "
+                f"but got {len(files)}.",
+                "Send the rest in further requests.",
+                "urn:kidney:problem:too-many-files",
+            )
+        )
+    return [file.read() for file in files]
+
+
+def decode(
+    uploads: Sequence[bytes], settings: Settings, window: Window, *, with_hu: bool = False
+) -> list[Series]:
+    """Decode uploaded files, each a picture, a DICOM file or a zip of these.
 
     A file that is whole but no CT slice, such as a report or a localizer, is skipped where slices
     were sent along. A slice that is damaged is an error: in a series it would be missed.
@@ -97,20 +123,20 @@ def read_studies(
         settings: the limits.
         window: through which Hounsfield units are shown.
         with_hu: keep the Hounsfield units too.
-        before_each: called before each file is decoded; what it raises ends the reading.
 
     Returns:
-        The pictures first, if there are any, then each series.
+        The pictures first, if there are any, then each DICOM series.
 
     Raises:
         ImageError: nothing can be read, a slice is broken, or a limit is reached. Files are named
             by their positions, from 1; nothing of their content or their names is quoted.
+        RequestError: the deadline of the current request has passed (503).
     """
-    reader = _Reader(settings, window, with_hu)
+    decoder = _Decoder(settings, window, with_hu)
     for file in _files(uploads, settings):
-        before_each()
-        reader.add(file)
-    return reader.studies()
+        check_deadline()
+        decoder.add(file)
+    return decoder.series()
 
 
 class _Dicom(NamedTuple):
@@ -130,7 +156,7 @@ class _NoSlice(NamedTuple):
     error: ImageError  # where nothing else was sent
 
 
-class _Reader:
+class _Decoder:
     """Files one after another: each is decoded and dropped before the next is inflated."""
 
     def __init__(self, settings: Settings, window: Window, with_hu: bool) -> None:
@@ -141,43 +167,43 @@ class _Reader:
         self._counts: dict[int, int] = {}  # slices so far, by upload
         self._pictures: list[Slice] = []
         self._dicom: dict[str, _Dicom] = {}  # by key
-        self._others: list[_NoSlice] = []
+        self._no_slices: list[_NoSlice] = []
 
     def add(self, file: _File) -> None:
         if is_dicom(file.data[:_START]):
             self._add_dicom(file)
         elif is_picture(file.data) or not file.data:
-            grey = self._within(
+            grey = self._bounded(
                 self._settings.max_pixels,
                 lambda most: decode_picture(file.data, file.name, most),
             )
             self._pictures.append(self._slice(file, grey, None))
         elif file.packed:
             reason = "neither a picture nor a DICOM file"
-            self._pass_over(file.key, file.upload, file.name, "", reason, _no_kind(file.name))
+            self._skip(file.key, file.upload, file.name, "", reason, _unknown_kind(file.name))
         else:
-            raise _no_kind(file.name)
+            raise _unknown_kind(file.name)
 
-    def studies(self) -> list[Study]:
+    def series(self) -> list[Series]:
         headers = [(key, file.header) for key, file in self._dicom.items()]
-        series, refused = group_series(headers)
+        grouped, refused = dicom_order.group_series(headers)
         for key, reason in refused:
             self._refuse(key, reason)
-        others = sorted(self._others, key=lambda other: other.key)
-        studies = [Study("pictures", self._pictures)] if self._pictures else []
-        studies += [self._study(one) for one in series]
-        if not studies:
-            raise others[0].error
-        uids = [""] * bool(self._pictures) + [one.study_uid for one in series]
-        for _, uid, skipped, _ in others:
+        no_slices = sorted(self._no_slices, key=lambda one: one.key)
+        series = [Series("pictures", self._pictures)] if self._pictures else []
+        series += [self._dicom_series(one) for one in grouped]
+        if not series:
+            raise no_slices[0].error
+        uids = [""] * bool(self._pictures) + [one.study_uid for one in grouped]
+        for _, uid, skipped, _ in no_slices:
             # A localizer belongs to the series of its study, a text of the disc to the first.
-            studies[uids.index(uid) if uid in uids else 0].skipped.append(skipped)
-        return studies
+            series[uids.index(uid) if uid in uids else 0].skipped.append(skipped)
+        return series
 
     def _add_dicom(self, file: _File) -> None:
         limits = self._settings
         try:
-            image = self._within(
+            image = self._bounded(
                 limits.max_request_pixels,
                 lambda most: read_dicom(
                     file.data, file.name, most, limits.max_frames, limits.max_pixels
@@ -187,7 +213,7 @@ class _Reader:
             reason = error.problem.partition(", got ")[2].rstrip(".")
             # A new one: what was raised keeps the whole file alive.
             again = NoSliceError(error.problem, error.remedy)
-            self._pass_over(file.key, file.upload, file.name, _study_uid(file), reason, again)
+            self._skip(file.key, file.upload, file.name, _study_uid(file), reason, again)
             return
         slices = [
             self._slice(file, grey, hu if self._with_hu else None)
@@ -200,14 +226,15 @@ class _Reader:
         name, header, slices = self._dicom.pop(key)
         problem = f"Expected {name} to be a CT slice, got {reason}."
         error = NoSliceError(problem, "Send the slices of the series.")
-        self._pass_over(key, slices[0].file, name, header.study_uid, reason, error)
+        self._skip(key, slices[0].file, name, header.study_uid, reason, error)
 
-    def _pass_over(
+    def _skip(
         self, key: str, upload: int, name: str, study_uid: str, reason: str, error: ImageError
     ) -> None:
-        self._others.append(_NoSlice(key, study_uid, Skipped(upload, f"{name}: {reason}"), error))
+        skipped = Skipped(upload, f"{name}: {reason}")
+        self._no_slices.append(_NoSlice(key, study_uid, skipped, error))
 
-    def _within(self, limit: int, read: Callable[[int], _T]) -> _T:
+    def _bounded(self, limit: int, read: Callable[[int], _T]) -> _T:
         try:
             return read(min(limit, self._room))
         except ImageSizeError as error:
@@ -221,7 +248,7 @@ class _Reader:
         except ImageTypeError:
             raise
         except ImageError as error:
-            # Behind the colon a decoder quotes what it stumbled over: a patient's name, perhaps.
+            # Behind the colon a decoder quotes what it could not parse: perhaps a patient's name.
             raise ImageError(error.problem.partition(": ")[0] + ".", error.remedy) from error
 
     def _slice(self, file: _File, grey: NDArray[np.uint8], hu: NDArray[np.int16] | None) -> Slice:
@@ -229,12 +256,12 @@ class _Reader:
         self._counts[file.upload] = self._counts.get(file.upload, 0) + 1
         return Slice(file.upload, self._counts[file.upload], grey, hu)
 
-    def _study(self, series: Series) -> Study:
+    def _dicom_series(self, series: dicom_order.Series) -> Series:
         files = [self._dicom[key] for key in series.names]
         distance = series.slice_mm
         if math.isnan(distance):
             distance = files[0].header.slice_mm
-        return Study(
+        return Series(
             kind="dicom",
             slices=[slice_ for file in files for slice_ in file.slices],
             view=series.view or None,
@@ -283,7 +310,7 @@ def _study_uid(file: _File) -> str:
         return ""
 
 
-def _no_kind(name: str) -> ImageTypeError:
+def _unknown_kind(name: str) -> ImageTypeError:
     return ImageTypeError(
         f"Expected {name} to be a JPEG or PNG picture, a DICOM file or a zip archive of these, "
         "but its content is none of them.",

@@ -12,7 +12,7 @@ from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
 from kidney.serving.app import create_app
 from kidney.serving.settings import Settings
-from kidney.serving.web.words import percent
+from kidney.serving.web import percent
 from tests.helpers.dicom_files import phantom_series
 from tests.helpers.pictures import blank_png, encode, gradient
 from tests.helpers.tiny_model import CARD, write_tiny_model
@@ -153,7 +153,7 @@ def test_no_file_and_too_many_files_are_refused(client, send):
     assert "at most 4 files " in words(send(*[WHITE] * 5, to="/"))
 
 
-def test_several_pictures_are_one_study(send):
+def test_several_pictures_are_one_series(send):
     page = send(BLACK, WHITE, WHITE, to="/")
     text = words(page)
     assert "On these 3 slices the most probable class is" in text
@@ -165,7 +165,7 @@ def test_several_pictures_are_one_study(send):
     assert re.search(r"Slice 1 of 3 normal( kidney)?, \d\d % none", text)
 
 
-def test_each_dicom_series_is_a_study(client, tmp_path):
+def test_each_dicom_series_is_a_result(client, tmp_path):
     _, paths = phantom_series(tmp_path)
     files = [(BytesIO(path.read_bytes()), path.name) for path in paths[:3]]
     text = words(client.post("/", data={"file": [*files, (BytesIO(BLACK), "b.png")]}))
