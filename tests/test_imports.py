@@ -62,18 +62,13 @@ WITHOUT_HEAVY = GROUND | {"serving", "scoring"}
 # A module is one subject of 60 to 400 lines. Below FEWEST or above MOST it needs its reason here.
 FEWEST, MOST = 40, 400
 OTHER_LENGTHS = {
-    "artifact/cores.py": "the server and the training share one way to count cores",
     "data/phantom/locator_set.py": "the one place where the phantom meets the locator",
-    "export/summary.py": "text for people, apart from the export itself",
     "models/average.py": "averages the folds of an ensemble",
     "models/gradcam.py": "the reference method, apart from our own",
     "pipeline/examples.py": "between data and report, which do not import each other",
     "plots/sheet.py": "one figure",
     "serving/__main__.py": "an entry point",
-    "serving/monitoring/metrics_folder.py": "has to run before prometheus_client is imported",
     "serving/monitoring/probe.py": "the health check of the image imports nothing else",
-    "serving/process/drain.py": "one system call with an explanation",
-    "serving/process/memory.py": "one setting of glibc",
     "tracking/code.py": "the commit, without MLflow",
     "training/memory.py": "one setting of the allocator",
     "training/resume.py": "the run of a folder, apart from the fits that resume it",
