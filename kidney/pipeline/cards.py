@@ -15,7 +15,7 @@ from kidney.data.split import LEAKY, make_split, read_split
 from kidney.data.validation.leakage import measure_leakage
 from kidney.data.validation.report import ValidationReport
 from kidney.errors import ArtifactError, KidneyError
-from kidney.evaluation.metrics.group_figures import group_figures
+from kidney.evaluation.metrics.classification import group_figures
 from kidney.evaluation.predictions import read_predictions
 from kidney.evaluation.report.cards import artifact_card
 from kidney.evaluation.result import EvaluationResult, GroupFigures, Localisation

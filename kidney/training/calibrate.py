@@ -15,11 +15,15 @@ from kidney.artifact.decision import Rules
 from kidney.data.datamodule import KidneyDataModule
 from kidney.data.ood_sets import read_ood_set, synthetic_ood_sets
 from kidney.evaluation.metrics.bootstrap import Interval
-from kidney.evaluation.metrics.calibration import fit_temperature
-from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.metrics.calibration import (
+    adjusted_bias,
+    balanced_weights,
+    class_prior,
+    fit_temperature,
+)
+from kidney.evaluation.metrics.classification import figures, group_weights
+from kidney.evaluation.metrics.decisions import fit_rules
 from kidney.evaluation.metrics.ood import Scored, ood_figures
-from kidney.evaluation.metrics.rules import fit_rules
-from kidney.evaluation.metrics.scan_level import scan_weights
 from kidney.evaluation.predictions import predictions_of
 from kidney.models.checkpoint import Checkpoint, Lineage
 from kidney.models.classifier import KidneyClassifier
@@ -59,11 +63,13 @@ def calibrate(
     ensemble: Mapping[int, KidneyClassifier],
     lineage: Lineage,
 ) -> Calibration:
-    """Set temperature and out-of-distribution score of a model, and fit its decision rules.
+    """Set prior, temperature and OOD score of a model, and fit its decision rules.
+
+    The class prior of the training part is divided out of the probabilities: see `adjusted_bias`.
 
     Args:
         spec: the training; `decisions` holds the targets of the rules.
-        model: its temperature and OOD score are set.
+        model: its temperature, the bias of its head and its OOD score are set.
         ensemble: validation fold -> the fit that was trained without it.
         lineage: of the training.
     """
@@ -82,8 +88,18 @@ def calibrate(
     labels = slices["label"].map(classes.index).to_numpy(np.int64)
     # Patients and not scans, since a new scan is that of a new patient.
     patients = slices["patient"].to_numpy().astype(np.str_)
-    temperature = fit_temperature(logits, labels, scan_weights(patients))
+    weights = group_weights(patients)
+    trained = data.slices.iloc[data.rows(*parts)]
+    prior = class_prior(
+        trained["label"].map(classes.index).to_numpy(np.int64),
+        group_weights(trained["scan"].to_numpy().astype(np.str_)),  # as the sampler draws them
+        len(classes),
+    )
+    temperature = fit_temperature(logits, labels, balanced_weights(labels, weights), prior)
+    shift = adjusted_bias(np.zeros(len(classes)), prior, temperature).astype(np.float32)
+    model.head.bias.data += torch.from_numpy(shift).to(model.head.bias.device)
     model.temperature.fill_(temperature)
+    logits = logits + shift
     probabilities = torch.from_numpy(logits / temperature).softmax(dim=1).numpy()
     rules = fit_rules(labels, probabilities, patients, scores, classes, **spec.decisions)
     predictions = predictions_of(slices, classes, probabilities, logits, rules, scores)
