@@ -1,7 +1,6 @@
 """A PostgreSQL server of a test's own, reached by a socket in its folder."""
 
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -10,10 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
-
-from tests.helpers.replay import as_user
 
 
 @contextmanager
@@ -27,16 +25,17 @@ def postgres() -> Iterator[str]:
         pytest.skip(reason)
     bin_ = found[-1]
     folder = Path(tempfile.mkdtemp(prefix="pg"))  # the path of a socket is at most 107 bytes
-    # PostgreSQL refuses to run as root.
-    user = as_user(pwd.getpwnam("nobody").pw_uid) if os.geteuid() == 0 else []
-    if user:
+    quiet: dict[str, Any] = {
+        "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"
+    }  # fmt: skip
+    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         shutil.chown(folder, "nobody")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/"}
+        quiet["user"] = "nobody"
     data = folder / "data"
     made = ["--username=kidney", "--auth=trust", "--no-sync", f"--pgdata={data}"]
-    subprocess.run([*user, bin_ / "initdb", *made], check=True, **quiet)  # type: ignore[call-overload]
-    command = [*user, bin_ / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses="]
-    server = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+    subprocess.run([bin_ / "initdb", *made], check=True, **quiet)
+    command = [bin_ / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses="]
+    server = subprocess.Popen(command, **quiet)
     try:
         check = [bin_ / "pg_isready", "--quiet", f"--host={folder}"]
         while subprocess.run(check, cwd="/").returncode:
