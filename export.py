@@ -10,9 +10,8 @@ from kidney.pipeline.entry import entry_point
 @entry_point
 def main(cfg: DictConfig) -> None:
     """Export the chosen checkpoint, which must have been evaluated, and convert the file."""
-    from kidney.export.build import build_artifact
+    from kidney.export.build import benchmark_line, build_artifact, verification_line
     from kidney.export.convert import convert_artifact
-    from kidney.export.summary import summary, verified
     from kidney.pipeline.export_parts import material_of
     from kidney.pipeline.select_checkpoint import choose_checkpoint
 
@@ -23,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     parts, figures_of = material_of(cfg, chosen.checkpoint)
     path = artifacts / "kidney.onnx"
     card = build_artifact(chosen.checkpoint, evaluation, *parts.validation, path)
-    print(f"{verified(card)}\n{summary(path, card)}", flush=True)
+    print(f"{verification_line(card.verification)}\n{benchmark_line(path, card.benchmark)}")
     for precision in (name for name, wanted in cfg.export.items() if wanted):
         print(convert_artifact(path, precision, parts.training.slices, *parts.test, figures_of))
 

@@ -9,9 +9,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 _STALE_SECONDS = 3600.0  # a process of another machine on the same disk cannot be asked for
+
+_Record = TypeVar("_Record")
 
 
 @contextmanager
@@ -123,3 +127,18 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of the file's bytes as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_json(kind: type[_Record], text: str) -> _Record:
+    """Read a dataclass or pydantic model from JSON.
+
+    Raises:
+        ValueError: the text is no JSON, or a key is missing or holds something else.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, one['loc'])) or 'text'}: {one['msg']}" for one in error.errors()
+        ]
+        raise ValueError("; ".join(problems[:3])) from error

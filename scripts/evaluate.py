@@ -20,13 +20,13 @@ def main(cfg: DictConfig) -> None:
     print_figures(result, folder / "report.html")
 
 
-def _test_part(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def _test_part(cfg: DictConfig) -> tuple[Any, Path]:
     from kidney.pipeline.evaluate_checkpoint import evaluate_stage
 
     return evaluate_stage(cfg)
 
 
-def _external(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def _external(cfg: DictConfig) -> tuple[Any, Path]:
     import numpy as np
 
     from kidney.artifact.predictor import Predictor

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from kidney.errors import KidneyError
-from kidney.remote.fetch_model import fetch_model, show_progress
-from kidney.remote.http import is_url
+from kidney.remote.fetch_model import fetch_model
+from kidney.remote.http import is_url, show_progress
 from kidney.remote.mlflow_rest import FILES, read_reference
 
 

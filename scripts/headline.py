@@ -14,7 +14,7 @@ from kidney.pipeline.entry import entry_point
 @entry_point
 def main(cfg: DictConfig) -> None:
     """Cross-validate on both splits and print the table."""
-    from kidney.evaluation.report.headline import headline_table
+    from kidney.evaluation.report.cards import headline_table
 
     leaky = _pooled(cfg, {"split": {"name": "leaky"}})
     by_scan = _pooled(cfg, {"beside": {"random": str(leaky.folder / "metrics.json")}})

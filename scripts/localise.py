@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     print_localisation(result, folder / "localisation.html")
 
 
-def _artifact(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def _artifact(cfg: DictConfig) -> tuple[Any, Path]:
     from kidney.artifact.predictor import Predictor
     from kidney.pipeline.localise import localise_artifact
 

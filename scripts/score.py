@@ -15,17 +15,15 @@ def main() -> None:
     parser.add_argument("--window", help="of Hounsfield units, WIDTH/LEVEL; default: the model's")
     parser.add_argument("--address", help="HOST:PORT or auto: a Ray cluster; default: this machine")
     arguments = vars(parser.parse_args())
-    from kidney.scoring.progress import Progress
     from kidney.scoring.score import score
 
-    progress = Progress()
     try:
-        score(**arguments, progress=progress)
+        outcome = score(**arguments)
     except KidneyError as error:
         parser.exit(2, f"score.py: {error}\n")
     except KeyboardInterrupt:
-        parser.exit(130, f"\nStopped at {progress}. The same command goes on from here.\n")
-    print(f"{progress}: {arguments['out']}")
+        parser.exit(130, "\nStopped. The same command goes on from here.\n")
+    print(f"{outcome}: {arguments['out']}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ def main(cfg: DictConfig) -> None:
     failed = validate_stage(cfg)
     report = data_folder(cfg) / "validation.html"
     if failed:
-        lines = [f"{f['check']}: {f['says']} {f['remedy']}" for f in failed]
+        lines = [f"{f.check}: {f.message} {f.remedy}" for f in failed]
         raise DataError("The data fail validation:\n  " + "\n  ".join(lines), f"Read {report}.")
     print(f"The data and the split {cfg.split.name!r} pass validation: {report}")
 

@@ -6,11 +6,12 @@ import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kidney.files import locked, sha256, whole_file, whole_folder, write_text
+from kidney.files import locked, parse_json, sha256, whole_file, whole_folder, write_text
 
 
 def cut_off(whole: AbstractContextManager[Path]) -> None:
@@ -152,3 +153,15 @@ def test_sha256_is_that_of_the_standard(tmp_path: Path) -> None:
     assert sha256(tmp_path / "abc") == (
         "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     )
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+
+
+def test_a_record_is_read_from_json_or_its_problems_are_named():
+    assert parse_json(Point, '{"x": 1}') == Point(1)
+    for text, problem in (("{}", "x: Field required"), ("{", "text: Invalid JSON")):
+        with pytest.raises(ValueError, match=problem):
+            parse_json(Point, text)

@@ -21,12 +21,12 @@ MAY_IMPORT = {
     "reporting": BASE,
     "artifact": BASE | {"imaging", "reporting"},
     "remote": BASE | {"artifact"},
-    # the stages; these five never import each other
-    "data": GROUND,
+    # the stages; these five never import each other, but for the charts of reports
+    "data": GROUND | {"plots"},
     "models": GROUND,
-    "evaluation": GROUND,
+    "evaluation": GROUND | {"plots"},
     "tracking": GROUND,
-    "plots": GROUND,
+    "plots": BASE | {"reporting"},
     "export": GROUND | {"models", "data", "evaluation", "tracking"},
     "training": GROUND | {"models", "data", "evaluation", "tracking", "pipeline"},
     # the commands
@@ -43,14 +43,17 @@ ONLY = {
     "optuna": {"training"},
     "mlflow": {"tracking"},
     "matplotlib": {"plots"},
+    "huggingface_hub": {"reporting", "data", "evaluation", "models"},
+    "jinja2": {"reporting"},
     "onnxruntime": {"artifact", "export"},
     "flask": {"serving"},
     "timm": {"models"},
-    "boto3": {"remote"},
-    "botocore": {"remote"},
+    "boto3": set(),  # of deploy and tests
+    "botocore": set(),
     "cryptography": {"remote"},
     "ray": {"scoring"},
-    "pyarrow": {"scoring"},
+    "pyarrow": {"remote", "scoring"},
+    "requests": {"remote"},
 }
 HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "pandas", "scipy"}
 WITHOUT_HEAVY = GROUND | {"serving", "scoring"}

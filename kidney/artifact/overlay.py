@@ -1,4 +1,4 @@
-"""Evidence to a picture: the slice in grey, what speaks for a class in colour."""
+"""Evidence to a picture: the slice in grey, positive evidence for a class in colour."""
 
 import io
 from collections.abc import Sequence

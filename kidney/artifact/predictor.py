@@ -1,4 +1,4 @@
-"""The artifact at work: 8-bit grey slices in, probabilities, logits and evidence out. No torch."""
+"""The artifact at work: 8-bit grey slices in, probabilities, evidence and decisions out."""
 
 import hashlib
 from collections import defaultdict
@@ -9,18 +9,18 @@ from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
+from loky import cpu_count  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from onnxruntime.capi import (  # type: ignore[import-untyped]
     onnxruntime_pybind11_state as runtime_errors,
 )
 
-from kidney.artifact.card import ModelCard
-from kidney.artifact.contract import INPUT_CONTRACT
-from kidney.artifact.cores import cores
+from kidney.artifact.card import INPUT_CONTRACT, ModelCard
+from kidney.artifact.decision import Decision, decide
 from kidney.artifact.reader import read_artifact
 from kidney.errors import ArtifactError
 
-INPUT: str = INPUT_CONTRACT["name"]
+INPUT = INPUT_CONTRACT.name
 OUTPUTS = ("probabilities", "logits", "evidence")
 OPTIONAL_OUTPUTS = ("ood_score", "region")
 BATCH = 32  # most slices in one run of the graph
@@ -39,8 +39,8 @@ _CANNOT_OPEN = (
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What the model says about one slice; classes are in the order of the card.
+class Prediction:
+    """What the model predicts for one slice; classes are in the order of the card.
 
     Attributes:
         probabilities: float32 (C,), 0 to 1, sum 1, calibrated.
@@ -49,6 +49,7 @@ class Answer:
         ood_score: how unlike the training data the slice is; None: this model has no such score.
         region: top, left, bottom and right in pixels of the slice, where the evidence lies; it may
             reach beyond the slice. None: all of it.
+        decision: what these make by the rules of the card.
     """
 
     probabilities: NDArray[np.float32]
@@ -56,6 +57,7 @@ class Answer:
     evidence: NDArray[np.float32]
     ood_score: float | None
     region: tuple[float, ...] | None
+    decision: Decision
 
 
 class Predictor:
@@ -64,11 +66,11 @@ class Predictor:
     Args:
         path: the file that export.py wrote.
         threads: how many threads compute one batch; None: one for each core of this process.
-        sha256: what `sha256sum` says of the file that is wanted; None: any.
+        sha256: the SHA-256 that the file must have; None: any.
 
     Attributes:
         card: the model card that the file carries.
-        sha256: of the whole file, as `sha256sum` says it.
+        sha256: of the whole file.
 
     Raises:
         ArtifactError: the file is missing, damaged or foreign, see `read_artifact`, or its graph
@@ -81,18 +83,19 @@ class Predictor:
         """Check the file, open what was checked, and hold the graph against the contract."""
         data, self.card = read_artifact(path, sha256)
         self.sha256 = hashlib.sha256(data).hexdigest()
-        self._session = _open(data, path, session_options(threads or cores()))
-        _check(self._session, self.card, path)
+        self._session = _open_session(data, path, session_options(threads or cpu_count()))
+        _check_graph(self._session, self.card, path)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def predict(self, slices: Sequence[NDArray[np.uint8]]) -> list[Answer]:
-        """Answer for every slice, in the order given.
+    def predict(self, slices: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
+        """Predict every slice, in the order given.
 
         Args:
             slices: uint8 arrays (H, W), 0 to 255, of any and of different sizes.
 
         Raises:
-            ValueError: an array has another type or another number of dimensions.
+            ValueError: an array has another type or another number of dimensions, or the model
+                returns what are no probabilities.
         """
         positions_by_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for position, slice_ in enumerate(slices):
@@ -103,7 +106,7 @@ class Predictor:
                 )
             positions_by_size[slice_.shape].append(position)
 
-        answers: dict[int, Answer] = {}
+        predictions: dict[int, Prediction] = {}
         for (height, width), positions in positions_by_size.items():
             step = max(1, min(BATCH, BATCH_PIXELS // (height * width)))
             for start in range(0, len(positions), step):
@@ -114,27 +117,30 @@ class Predictor:
                     if len(chunk) == 1
                     else np.stack([slices[position] for position in chunk])[:, None]
                 )
-                answers.update(zip(chunk, self._run(batch), strict=True))
-        return [answers[position] for position in range(len(slices))]
+                predictions.update(zip(chunk, self._run(batch), strict=True))
+        return [predictions[position] for position in range(len(slices))]
 
-    def _run(self, batch: NDArray[np.uint8]) -> list[Answer]:
+    def _run(self, batch: NDArray[np.uint8]) -> list[Prediction]:
         values = self._session.run(self._outputs, {INPUT: batch})
         named: dict[str, NDArray[np.float32]] = dict(zip(self._outputs, values, strict=True))
-        scores, regions = named.get("ood_score"), named.get("region")
-        return [
-            Answer(
-                probabilities=named["probabilities"][row],
-                logits=named["logits"][row],
-                evidence=named["evidence"][row],
-                ood_score=None if scores is None else float(scores[row]),
-                region=None if regions is None else tuple(regions[row].tolist()),
-            )
-            for row in range(len(batch))
-        ]
+        return [self._prediction(named, row) for row in range(len(batch))]
+
+    def _prediction(self, outputs: dict[str, NDArray[np.float32]], row: int) -> Prediction:
+        scores, regions = outputs.get("ood_score"), outputs.get("region")
+        probabilities = outputs["probabilities"][row]
+        score = None if scores is None else float(scores[row])
+        return Prediction(
+            probabilities=probabilities,
+            logits=outputs["logits"][row],
+            evidence=outputs["evidence"][row],
+            ood_score=score,
+            region=None if regions is None else tuple(regions[row].tolist()),
+            decision=decide(probabilities, self.card.classes, self.card.rules, score),
+        )
 
 
 def session_options(threads: int) -> Any:
-    """Return how a session of onnxruntime computes here, as `SessionOptions`.
+    """Return the `SessionOptions` of onnxruntime for this project.
 
     Args:
         threads: how many compute one batch.
@@ -163,11 +169,11 @@ def check_artifact(path: Path, sha256: str | None = None) -> ModelCard:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    _check(_open(data, path, options), card, path)
+    _check_graph(_open_session(data, path, options), card, path)
     return card
 
 
-def _open(data: bytes, path: Path, options: Any) -> Any:
+def _open_session(data: bytes, path: Path, options: Any) -> Any:
     try:
         session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except _CANNOT_OPEN as error:
@@ -179,10 +185,12 @@ def _open(data: bytes, path: Path, options: Any) -> Any:
     return session
 
 
-def _check(session: Any, card: ModelCard, path: Path) -> None:
-    """See that a graph keeps the contract of DESIGN.md."""
+def _check_graph(session: Any, card: ModelCard, path: Path) -> None:
+    """Check that a graph keeps the contract (docs/artifact.md)."""
     inputs = [(value.name, value.type, value.shape) for value in session.get_inputs()]
-    if not (len(inputs) == 1 and inputs[0][:2] == (INPUT, "tensor(uint8)") and _any(inputs[0][2])):
+    if not (
+        len(inputs) == 1 and inputs[0][:2] == (INPUT, "tensor(uint8)") and _is_free(inputs[0][2])
+    ):
         raise _broken(
             path, f"one input {INPUT!r} tensor(uint8) (N, 1, H, W) of any N, H and W", inputs
         )
@@ -203,7 +211,7 @@ def _check(session: Any, card: ModelCard, path: Path) -> None:
         raise _broken(path, "the output ood_score, for which its card has a threshold", [*outputs])
 
 
-def _any(shape: list[int | str | None]) -> bool:
+def _is_free(shape: list[int | str | None]) -> bool:
     """Tell whether an input shape is (N, 1, H, W) with N, H and W left open."""
     if len(shape) != 4:
         return False

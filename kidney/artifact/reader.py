@@ -1,27 +1,26 @@
-"""kidney.onnx as bytes: read once, and checked before any runtime opens them."""
+"""kidney.onnx as bytes: read once, and checked before a runtime opens it."""
 
 import hashlib
 from pathlib import Path
 
 from kidney.artifact.card import ModelCard, from_metadata
-from kidney.artifact.onnx_bytes import check_self_contained, metadata
-from kidney.artifact.seal import check_seal, is_sealed
+from kidney.artifact.integrity import check_seal, check_self_contained, is_sealed, metadata
 from kidney.errors import ArtifactError
 
 
 def read_artifact(path: Path, sha256: str | None = None) -> tuple[bytes, ModelCard]:
-    """Read a kidney.onnx and its card; see that it is whole, ours and self-contained.
+    """Read a kidney.onnx and its card; check that it is whole, ours and self-contained.
 
     Args:
         path: the file that export.py wrote.
-        sha256: what `sha256sum` says of the file that is wanted; None: any.
+        sha256: the SHA-256 that the file must have; None: any.
 
     Returns:
         The very bytes that were checked, and the card.
 
     Raises:
-        ArtifactError: the file is missing, is not the one of `sha256`, is damaged, has no card or
-            one of another schema, uses operators of its own or keeps weights in other files.
+        ArtifactError: the file is missing, is not the one of `sha256`, is damaged, has no card, an
+            invalid one or one of another schema, uses custom operators, or keeps weights elsewhere.
     """
     if not path.is_file():
         raise ArtifactError(
@@ -53,6 +52,6 @@ def _checked(data: bytes) -> ModelCard:
         check_seal(data)
     card = from_metadata(metadata(data))
     if not sealed:
-        check_seal(data)  # after the card, which says of a foreign or old file what it is
+        check_seal(data)  # after the card: its message is clearer for a foreign or old file
     check_self_contained(data)
     return card

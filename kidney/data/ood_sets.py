@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from kidney.data.archive import is_archive, unpack
 from kidney.data.phantom.thorax import generate_thorax
 from kidney.errors import DataError, ImageTypeError
 from kidney.imaging.pictures import PICTURE_SUFFIXES
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN, Window, to_grey
+from kidney.imaging.zip_archive import is_archive, unpack
 
 Grey = NDArray[np.uint8]
 

@@ -4,19 +4,29 @@ A fetch function takes the empty folder to fill. A new source is one such functi
 below conf/data that names it.
 """
 
+import hashlib
 import re
 import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from tqdm import tqdm
-
-from kidney.data.archive import ARCHIVE_SUFFIXES, MAX_BYTES, holds_archive, is_archive, unpack
 from kidney.errors import DataError
 from kidney.files import sha256 as sha256_of
-from kidney.remote.download import download
-from kidney.remote.http import check_url, is_url, without_secrets
-from kidney.remote.reachable import knock
+from kidney.imaging.zip_archive import (
+    ARCHIVE_SUFFIXES,
+    DATA_LIMITS,
+    holds_archive,
+    is_archive,
+    unpack,
+)
+from kidney.remote.http import (
+    check_reachable,
+    check_url,
+    download,
+    is_url,
+    show_progress,
+    without_secrets,
+)
 
 KAGGLE = "kaggle:"
 GIVE_ONE = "Give its folder, archive or address: data.source=PATH."
@@ -45,7 +55,7 @@ def fetch(
             is in `folder` is lost with a run that fails.
 
     Raises:
-        DataError: the source does not exist, cannot be reached, is another one than `sha256` says
+        DataError: the source does not exist, cannot be reached, has another SHA-256
             or is not safe to unpack.
     """
     source = "" if source is None else str(source)  # data.source=2023 comes as a number
@@ -86,22 +96,21 @@ def _check_hash(path: Path, wanted: str | None) -> None:
 
 def _unpack_from_web(url: str, folder: Path, sha256: str | None, downloads: Path) -> None:
     check_url(url)
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
-    path = downloads / (re.sub(r"[^\w.-]", "_", name).lstrip(".")[-100:] or "archive")
-    if path.suffix and not is_archive(
-        path
-    ):  # one without a suffix shows what it is once it is here
+    parts = urlsplit(url)
+    name = re.sub(r"[^\w.-]", "_", unquote(parts.path).rpartition("/")[2]).lstrip(".")
+    # Without a suffix it shows what it is once it is here.
+    if Path(name).suffix and not is_archive(Path(name)):
         raise DataError(
             f"Expected {without_secrets(url)} to be an archive ({', '.join(ARCHIVE_SUFFIXES)}).",
             "Give the address of the archive itself, not that of a page about it.",
         )
-    with tqdm(desc="Download", unit="B", unit_scale=True) as bar:
-
-        def show(done: int, total: int | None) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        download(url, path, sha256=sha256, max_bytes=MAX_BYTES, progress=show)
+    # Another address is another file, and so is another query; user and password are no part.
+    address = f"{parts.netloc.rpartition('@')[2]}{parts.path}?{parts.query}"
+    fingerprint = hashlib.sha256(address.encode("utf-8", "backslashreplace")).hexdigest()[:8]
+    path = downloads / f"{fingerprint}-{name[-100:] or 'archive'}"
+    if sha256 or not path.is_file():
+        limit = DATA_LIMITS.max_bytes
+        download(url, path, sha256=sha256, max_bytes=limit, progress=show_progress)
     if not holds_archive(path):
         path.unlink()
         raise DataError(
@@ -113,7 +122,7 @@ def _unpack_from_web(url: str, folder: Path, sha256: str | None, downloads: Path
         unpack(path, folder)
     except DataError as error:
         raise DataError(
-            error.problem, f"{error.remedy} To have it downloaded anew, delete {path}."
+            error.problem, f"{error.remedy} To have it downloaded again, delete {path}."
         ) from error
 
 
@@ -142,7 +151,7 @@ def _copy_folder(source: Path, folder: Path) -> None:
 
 def _download_from_kaggle(handle: str) -> Path:
     try:
-        knock("www.kaggle.com")
+        check_reachable("www.kaggle.com")
     except OSError as error:
         raise DataError(
             f"No data is ingested yet and Kaggle cannot be reached ({error}); {handle} was to be "

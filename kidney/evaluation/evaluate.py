@@ -1,7 +1,7 @@
-"""The figures of one model: what it says of slices and scans that it has not seen, as JSON."""
+"""The figures of one model: predictions for slices that it has not seen -> EvaluationResult."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +21,23 @@ from kidney.evaluation.metrics.classification import confusion, figures
 from kidney.evaluation.metrics.conformal import set_coverage, set_size
 from kidney.evaluation.metrics.curves import curves, thinned
 from kidney.evaluation.metrics.scan_level import ScanAnswers, scan_answers
+from kidney.evaluation.result import EvaluationResult
 
 _RISK_COVERAGE_POINTS = 100
 _OF_SCANS = ("accuracy", "balanced_accuracy", "macro_auroc", "recall_", "auroc_")
 _OF_GROUPS = ("accuracy", "macro_auroc", "recall_")
 
 
-def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
+def evaluate(
+    said: pd.DataFrame,
+    classes: Sequence[str],
+    *,
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+    split: Mapping[str, Any],
+    rules: Mapping[str, Any] | None = None,
+    ood: Mapping[str, Any] | None = None,
+) -> EvaluationResult:
     """Return all figures of a table of predictions.
 
     Args:
@@ -36,11 +46,15 @@ def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
             name, `decision`, and `set` and `suspected`, names with spaces between. All texts are
             texts, also empty ones.
         classes: K names.
+        model: of `ModelRecord`: the model that predicted.
+        data: of `DataRecord`: the data set.
+        split: of `SplitRecord`: the part of its split that the slices are.
+        rules: of `Rules`: the thresholds of the model; None where several folds are pooled.
+        ood: figures of its out-of-distribution score; None where not measured.
 
     Returns:
-        A dict for JSON; None where a figure is not defined.
+        None where a figure is not defined.
 
-        - classes; slices, scans, patients: counts.
         - figures: name -> Interval over whole patients. Of slices: what `metrics.figures` gives;
           ece, see `expected_calibration_error`; set_coverage and set_size of the prediction sets;
           sensitivity_FINDING and specificity_FINDING at the operating points; answered, the share
@@ -53,15 +67,18 @@ def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         - risk_coverage: lists coverage and risk, about 100 points.
         - curves: class -> fpr, tpr, precision, recall, see `curves`.
         - groups: phase, view and size -> value -> slices, scans and figures without intervals.
-        - scans_ranked: worst first, scan, label, says, probability of the true label, slices, and
-          the row of its worst slice in `said`.
+        - scans_ranked: worst first.
     """
     answers = _answers(said, classes)
     scans = _texts(said["scan"])
     of_scans = scan_answers(answers.labels, answers.probabilities, scans)
     _, coverage, risk = risk_coverage(answers.confidence, ~answers.right)
     shown = thinned(len(risk), _RISK_COVERAGE_POINTS)
-    return {
+    content: dict[str, Any] = {
+        "model": dict(model),
+        "data": dict(data),
+        "split": dict(split),
+        "rules": rules,
         "classes": list(classes),
         "slices": len(said),
         "scans": len(of_scans.scans),
@@ -81,7 +98,9 @@ def evaluate(said: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]:
         },
         "groups": _groups(said, answers, scans),
         "scans_ranked": _ranked(answers, scans, of_scans),
+        "ood": ood,
     }
+    return EvaluationResult.model_validate(content)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,14 +1,14 @@
-"""What is known of a model, and whether two models can be compared by it."""
+"""What a promotion is decided by, and whether two models can be compared by it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.result import EvaluationResult
 
 SLICE = ["path", "frame"]
 _NOT_BY_SCAN = {
@@ -18,36 +18,36 @@ _NOT_BY_SCAN = {
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What is known of one model.
+class EvaluationRecord:
+    """The evaluation of one model.
 
     Attributes:
-        said: its predictions, one row a slice: path, frame, label, patient, a column of
-            probabilities for each class, and fold where several folds are pooled.
-        result: the figures of the same evaluation, with "classes", "data", "split" and "model".
+        predictions: one row a slice: path, frame, label, patient, a column of probabilities for
+            each class, and fold where several folds are pooled.
+        result: the figures of the same evaluation.
         located: path, frame, patient and peak_inside (0 or 1: whether the peak of the evidence
             lies in the lesion), one row for each slice with a mask; None: not measured.
     """
 
-    said: pd.DataFrame
-    result: dict[str, Any]
+    predictions: pd.DataFrame
+    result: EvaluationResult
     located: pd.DataFrame | None = None
 
 
-def unfit(who: str, evidence: Evidence) -> Iterator[str]:
-    """Say why an evaluation does not tell what the model does with new patients."""
-    split = evidence.result["split"]
-    if why := _NOT_BY_SCAN.get(split["name"]):
-        yield f"The {who}'s evaluation is on {split['name']!r} and not on a split by scan: {why}."
-    elif split["part"] != "test":
+def unfit(who: str, record: EvaluationRecord) -> Iterator[str]:
+    """Yield why an evaluation cannot show how the model does with new patients."""
+    split = record.result.split
+    if why := _NOT_BY_SCAN.get(split.name):
+        yield f"The {who}'s evaluation is on {split.name!r} and not on a split by scan: {why}."
+    elif split.part != "test":
         yield (
-            f"The {who}'s evaluation is of the {split['part']} part, and not of a test part that "
+            f"The {who}'s evaluation is of the {split.part} part, and not of a test part that "
             "nothing was chosen by."
         )
-    if evidence.said.duplicated(SLICE).any():
+    if record.predictions.duplicated(SLICE).any():
         yield f"The {who}'s evaluation names a slice twice."
-    if "fold" in evidence.said:
-        folds = evidence.said.groupby("patient")["fold"].nunique()
+    if "fold" in record.predictions:
+        folds = record.predictions.groupby("patient")["fold"].nunique()
         if len(torn := folds.index[folds > 1]):
             yield (
                 f"The {who}'s evaluation leaks: {len(torn)} patients lie in more than one fold, "
@@ -55,14 +55,14 @@ def unfit(who: str, evidence: Evidence) -> Iterator[str]:
             )
 
 
-def not_the_same(champion: Evidence, challenger: Evidence) -> Iterator[str]:
-    """Say why two evaluations cannot be compared slice by slice."""
+def not_the_same(champion: EvaluationRecord, challenger: EvaluationRecord) -> Iterator[str]:
+    """Yield why two evaluations cannot be compared slice by slice."""
     was, now = champion.result, challenger.result
     for what, a, b in (
-        ("classes", sorted(was["classes"]), sorted(now["classes"])),
-        ("data", was["data"].get("fingerprint"), now["data"].get("fingerprint")),
-        ("split", was["split"].get("fingerprint"), now["split"].get("fingerprint")),
-        ("fold", was["split"]["fold"], now["split"]["fold"]),
+        ("classes", sorted(was.classes), sorted(now.classes)),
+        ("data", was.data.fingerprint, now.data.fingerprint),
+        ("split", was.split.fingerprint, now.split.fingerprint),
+        ("fold", was.split.fold, now.split.fold),
     ):
         if a != b:
             yield (
@@ -72,8 +72,8 @@ def not_the_same(champion: Evidence, challenger: Evidence) -> Iterator[str]:
             return
     named = [*SLICE, "label", "patient"]
     rows = [
-        set(evidence.said[named].itertuples(index=False, name=None))
-        for evidence in (champion, challenger)
+        set(record.predictions[named].itertuples(index=False, name=None))
+        for record in (champion, challenger)
     ]
     if rows[0] != rows[1]:
         odd = min(rows[0] ^ rows[1])
@@ -84,11 +84,11 @@ def not_the_same(champion: Evidence, challenger: Evidence) -> Iterator[str]:
         )
 
 
-def macro_auroc(evidence: Evidence) -> float:
+def macro_auroc(record: EvaluationRecord) -> float:
     """Return the macro AUROC of the predictions, 0 to 1; NaN where no class has both sides."""
-    classes = list(evidence.result["classes"])
-    probabilities = evidence.said[classes].to_numpy(np.float64)
-    return figures(labels_of(evidence.said, classes), probabilities, classes)["macro_auroc"]
+    classes = list(record.result.classes)
+    probabilities = record.predictions[classes].to_numpy(np.float64)
+    return figures(labels_of(record.predictions, classes), probabilities, classes)["macro_auroc"]
 
 
 def ordered(table: pd.DataFrame) -> pd.DataFrame:
@@ -96,6 +96,6 @@ def ordered(table: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values(SLICE, ignore_index=True)
 
 
-def labels_of(said: pd.DataFrame, classes: list[str]) -> NDArray[np.int64]:
+def labels_of(predictions: pd.DataFrame, classes: list[str]) -> NDArray[np.int64]:
     """Return the place of each row's label among the classes, int64 (N,)."""
-    return said["label"].map(classes.index).to_numpy(np.int64)
+    return predictions["label"].map(classes.index).to_numpy(np.int64)

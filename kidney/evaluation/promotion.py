@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from kidney.evaluation.evaluation_record import (
     SLICE,
-    Evidence,
+    EvaluationRecord,
     labels_of,
     not_the_same,
     ordered,
@@ -43,8 +43,8 @@ class _Check(NamedTuple):
 
 
 def judge(
-    champion: Evidence | None,
-    challenger: Evidence,
+    champion: EvaluationRecord | None,
+    challenger: EvaluationRecord,
     max_ece_rise: float,
     max_localisation_fall: float,
     repeats: int = REPEATS,
@@ -88,10 +88,10 @@ def _verdict(checks: list[_Check]) -> Verdict:
 
 
 def _by_probabilities(
-    champion: Evidence, challenger: Evidence, max_ece_rise: float, repeats: int
+    champion: EvaluationRecord, challenger: EvaluationRecord, max_ece_rise: float, repeats: int
 ) -> list[_Check]:
-    classes = sorted(champion.result["classes"])  # in one order, so that draws are the same
-    was, now = (ordered(evidence.said) for evidence in (champion, challenger))
+    classes = sorted(champion.result.classes)  # in one order, so that draws are the same
+    was, now = (ordered(record.predictions) for record in (champion, challenger))
     labels = labels_of(was, classes)
     before, after = (said[classes].to_numpy(np.float64) for said in (was, now))
     patients = was["patient"].to_numpy()
@@ -116,7 +116,7 @@ def _by_probabilities(
 
 
 def _localisation(
-    champion: Evidence, challenger: Evidence, max_fall: float, repeats: int
+    champion: EvaluationRecord, challenger: EvaluationRecord, max_fall: float, repeats: int
 ) -> _Check:
     if champion.located is None or challenger.located is None:
         both = {"champion": champion, "challenger": challenger}
@@ -139,9 +139,9 @@ def _localisation(
     return _not_worse("share of peaks inside the lesion", change, -1, max_fall, numbers)
 
 
-def _above_chance(challenger: Evidence, repeats: int) -> _Check:
-    classes = sorted(challenger.result["classes"])
-    said = ordered(challenger.said)
+def _above_chance(challenger: EvaluationRecord, repeats: int) -> _Check:
+    classes = sorted(challenger.result.classes)
+    said = ordered(challenger.predictions)
     labels, probabilities = labels_of(said, classes), said[classes].to_numpy(np.float64)
 
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:

@@ -1,10 +1,9 @@
-"""How long a file takes and how much memory: measured in a process with nothing else in it.
+"""Time and memory of a file, measured in a process of its own.
 
 python -m kidney.export.benchmark FILE [FILE ...] prints it as JSON, a list with one entry a file.
 """
 
 import argparse
-import json
 import os
 import platform
 import resource
@@ -13,19 +12,21 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime  # type: ignore[import-untyped]
+from pydantic import TypeAdapter
 
+from kidney.artifact.card import Benchmark
 from kidney.artifact.predictor import Predictor
 
 _SIDE = 512  # pixels: what CT has
 _THREADS = 2
 _WARM_UP, _ROUNDS = 3, 30
+_LIST = TypeAdapter(list[Benchmark])
 
 
-def benchmark(paths: Sequence[Path]) -> list[dict[str, Any]]:
+def benchmark(paths: Sequence[Path]) -> list[Benchmark]:
     """Measure files in a fresh process, in turns, so that a busy machine slows all of them alike.
 
     Returns:
@@ -35,11 +36,10 @@ def benchmark(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """
     command = [sys.executable, "-m", "kidney.export.benchmark", *map(str, paths)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
-    measured: list[dict[str, Any]] = json.loads(done.stdout)
-    return measured
+    return _LIST.validate_json(done.stdout)
 
 
-def measure(paths: Sequence[Path]) -> list[dict[str, Any]]:
+def measure(paths: Sequence[Path]) -> list[Benchmark]:
     """Measure files in this process; see `benchmark`."""
     threads = min(_THREADS, os.cpu_count() or 1)
     slice_ = np.random.default_rng(0).integers(0, 256, (_SIDE, _SIDE), dtype=np.uint8)
@@ -54,16 +54,16 @@ def measure(paths: Sequence[Path]) -> list[dict[str, Any]]:
                 of_file.append(time.perf_counter() - began)
     grown = _peak_memory() - before
     return [
-        {
-            "milliseconds": round(float(np.median(of_file)) * 1e3, 2),
-            "milliseconds_95": round(float(np.quantile(of_file, 0.95)) * 1e3, 2),
-            "size_mb": round(path.stat().st_size / 1e6, 2),
-            **({"peak_memory_mb": round(grown / 1e6, 1)} if len(paths) == 1 else {}),
-            "slice": [_SIDE, _SIDE],
-            "threads": threads,
-            "machine": _machine(),
-            "onnxruntime": onnxruntime.__version__,
-        }
+        Benchmark(
+            milliseconds=round(float(np.median(of_file)) * 1e3, 2),
+            milliseconds_95=round(float(np.quantile(of_file, 0.95)) * 1e3, 2),
+            size_mb=round(path.stat().st_size / 1e6, 2),
+            peak_memory_mb=round(grown / 1e6, 1) if len(paths) == 1 else None,
+            slice=(_SIDE, _SIDE),
+            threads=threads,
+            machine=_machine(),
+            onnxruntime=onnxruntime.__version__,
+        )
         for path, of_file in zip(paths, times, strict=True)
     ]
 
@@ -89,4 +89,4 @@ def _machine() -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("files", nargs="+", type=Path)
-    json.dump(measure(parser.parse_args().files), sys.stdout)
+    sys.stdout.buffer.write(_LIST.dump_json(measure(parser.parse_args().files)))

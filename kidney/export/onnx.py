@@ -9,14 +9,14 @@ from torch import nn
 from torch.export import Dim
 
 from kidney.artifact.card import ModelCard, to_metadata
+from kidney.artifact.integrity import seal
 from kidney.artifact.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
-from kidney.artifact.seal import seal
 from kidney.models.classifier import KidneyClassifier
 
 OPSET = 18  # the first with antialiased Resize; onnxruntime 1.20 reads it
 BACKBONE = "backbone/"  # begins the names of the nodes that another precision may replace
 
-_SCOPE = "classifier.backbone"  # where the exporter says that a node comes from
+_SCOPE = "classifier.backbone"  # in the metadata of a node, as the exporter writes it
 
 
 def to_onnx(classifier: KidneyClassifier) -> onnx.ModelProto:
@@ -52,7 +52,7 @@ def write_onnx(model: onnx.ModelProto, card: ModelCard, path: Path) -> None:
 
     Args:
         model: what `to_onnx` returned or what was made from it; an older card in it is replaced.
-        card: what the file says of itself.
+        card: of the file.
         path: the file.
     """
     del model.metadata_props[:]
@@ -64,9 +64,9 @@ def write_onnx(model: onnx.ModelProto, card: ModelCard, path: Path) -> None:
 
 
 def _name_nodes(graph: onnx.GraphProto) -> None:
-    """Say in each node's name whether it is of the backbone, and drop what else the exporter says.
+    """Mark the nodes of the backbone by their names, and drop other metadata of the exporter.
 
-    That is stack traces: paths of the machine that exported.
+    It holds stack traces: paths of the exporting machine.
     """
     for number, node in enumerate(graph.node):
         inside = any(_SCOPE in entry.value for entry in node.metadata_props)
@@ -77,7 +77,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
 
 
 class _Plain(nn.Module):
-    """The classifier with a plain tuple for an answer, which the exporter names in order."""
+    """The classifier with a plain tuple as output, which the exporter names in order."""
 
     def __init__(self, classifier: KidneyClassifier) -> None:
         super().__init__()

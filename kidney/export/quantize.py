@@ -1,7 +1,7 @@
-"""float32 graph -> int8 graph: of the backbone, and of that only what keeps the evidence in place.
+"""float32 graph -> int8 graph: the backbone only, and of it what keeps the evidence in place.
 
-What prepares the slice and what makes evidence, probabilities and scores of the maps stays in
-float32: it is a small part of the work, and rounding there would break the decomposition.
+Preprocessing and head stay in float32: they are a small part of the work, and rounding there would
+break the decomposition.
 """
 
 import math
@@ -36,7 +36,7 @@ _KEPT = (0.0, 1 / 16, 1 / 8, 1 / 4, 3 / 8)
 
 
 class Recipe(NamedTuple):
-    """One way to make a graph int8.
+    """How to make a graph int8.
 
     Attributes:
         name: for people.
@@ -52,7 +52,7 @@ class Recipe(NamedTuple):
 
 
 def recipes(model: onnx.ModelProto) -> Iterator[Recipe]:
-    """Yield the ways to make a graph of `to_onnx` int8, the fastest first.
+    """Yield recipes to make a graph of `to_onnx` int8, the fastest first.
 
     A transformer is tried statically, then dynamically, which is slower and closer to float32: of
     DINOv2 ViT-S/14 the evidence stayed in place on 89 % and on 92 % of the slices.

@@ -1,15 +1,14 @@
-"""Does the file say what the module says? Asked on real slices before the file gets its name."""
+"""Does onnxruntime agree with torch? Checked on real slices before the file gets its name."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from kidney.artifact.contract import INPUT_CONTRACT
-from kidney.artifact.predictor import Answer, Predictor
+from kidney.artifact.card import INPUT_CONTRACT, Verification
+from kidney.artifact.predictor import Prediction, Predictor
 from kidney.errors import ArtifactError
 from kidney.evaluation.metrics.classification import figures
 from kidney.models.classifier import Answer as TorchAnswer
@@ -32,20 +31,20 @@ Slices = Sequence[NDArray[np.uint8]]
 
 def verify(
     classifier: KidneyClassifier, path: Path, slices: Slices, labels: NDArray[np.int64]
-) -> dict[str, Any]:
+) -> Verification:
     """Compare onnxruntime with torch, on all outputs.
 
     Args:
         classifier: what was exported.
         path: the ONNX file.
-        slices: real slices (H, W) of any sizes. Each is asked for alone; a few also in batches, as
-            they are, halved, and cut to odd sides.
+        slices: real slices, uint8 (H, W) of any sizes. Each is predicted alone; a few also in
+            batches, as they are, halved, and cut to odd sides.
         labels: int64, the true class index of each slice.
 
     Returns:
-        `slices`; `batches` and `sizes` that were tried; `largest`, the largest difference of each
-        name in LIMITS, 0 for a score that there is not. The macro AUROC itself is not told: where
-        fits were averaged, some have seen these scans.
+        The largest difference of each name in LIMITS, 0 for a score that there is not, and what
+        was tried. The macro AUROC itself is left out: where fits were averaged, some have seen
+        these scans.
 
     Raises:
         ArtifactError: one of them is too large.
@@ -62,25 +61,25 @@ def verify(
         for batch in tried:
             ours = classifier(torch.from_numpy(np.stack(batch))[:, None])
             theirs = predictor.predict(batch)
-            gaps += [_gaps(ours, row, answer, predictor) for row, answer in enumerate(theirs)]
+            gaps += [_gaps(ours, row, one, predictor) for row, one in enumerate(theirs)]
             if len(probabilities) < len(slices):
                 probabilities.append((ours.probabilities[0].numpy(), theirs[0].probabilities))
     # The maximum is NaN where any of them is, and NaN keeps no limit.
     largest = {name: float(np.max([gap[name] for gap in gaps])) for name in gaps[0]}
-    torchs, files = (
-        figures(labels, np.stack(said), predictor.card.classes)["macro_auroc"]
-        for said in zip(*probabilities, strict=True)
-    )
-    both = not np.isnan([torchs, files]).any()  # there is none where one class is all there is
-    largest["macro_auroc"] = abs(torchs - files) if both else 0.0
+    aurocs = [
+        figures(labels, np.stack(of_one), predictor.card.classes)["macro_auroc"]
+        for of_one in zip(*probabilities, strict=True)
+    ]
+    # There is no AUROC where all slices are of one class.
+    largest["macro_auroc"] = 0.0 if np.isnan(aurocs).any() else abs(aurocs[0] - aurocs[1])
     check_gaps(largest)
-    return {
-        "slices": len(slices),
-        "batches": list(_BATCHES),
-        "sizes": sorted({f"{batch[0].shape[0]} x {batch[0].shape[1]}" for batch in tried}),
-        "largest": largest,
-        "torch": torch.__version__,
-    }
+    return Verification(
+        slices=len(slices),
+        batches=_BATCHES,
+        sizes=tuple(sorted({f"{batch[0].shape[0]} x {batch[0].shape[1]}" for batch in tried})),
+        largest=largest,
+        torch=torch.__version__,
+    )
 
 
 def _alone(slices: Slices) -> Iterator[list[NDArray[np.uint8]]]:
@@ -91,14 +90,16 @@ def _alone(slices: Slices) -> Iterator[list[NDArray[np.uint8]]]:
 def _together(slices: Slices) -> Iterator[list[NDArray[np.uint8]]]:
     """Yield batches of equal size: the first slices as they are, halved, and cut to odd sides."""
     whole = np.array([slice_.shape for slice_ in slices]).min(axis=0)
-    step = 2 if whole.min() >= 2 * INPUT_CONTRACT["smallest_side"] else 1
+    step = 2 if whole.min() >= 2 * INPUT_CONTRACT.smallest_side else 1
     sizes = ((whole, 1), (whole, step), (whole - 1 - whole % 2, 1))
     for count, ((height, width), step) in zip(_BATCHES, sizes, strict=True):
         some = [slices[number % len(slices)] for number in range(count)]
         yield [np.array(slice_[:height:step, :width:step]) for slice_ in some]
 
 
-def _gaps(ours: TorchAnswer, row: int, theirs: Answer, predictor: Predictor) -> dict[str, float]:
+def _gaps(
+    ours: TorchAnswer, row: int, theirs: Prediction, predictor: Predictor
+) -> dict[str, float]:
     def far(name: str, scale: float = 1.0) -> float:
         gap = np.abs(getattr(ours, name)[row].numpy() - np.asarray(getattr(theirs, name)))
         return float(gap.max()) / scale
@@ -119,10 +120,10 @@ def _gaps(ours: TorchAnswer, row: int, theirs: Answer, predictor: Predictor) -> 
 
 
 def check_gaps(largest: dict[str, float]) -> None:
-    """See that the largest differences, by the names of LIMITS, are within these.
+    """Check the largest differences, by the names of LIMITS, against these.
 
     Raises:
-        ArtifactError: one is not, or is NaN.
+        ArtifactError: one is beyond its limit, or is NaN.
     """
     wrong = [
         f"{name} by {largest[name]:g} (at most {limit:g})"

@@ -1,1 +1,1 @@
-"""Bytes to uint8 slices: the one door through which pictures enter, in training and in service."""
+"""Bytes to uint8 slices: the only way in which images enter, in training and in service."""

@@ -1,8 +1,12 @@
-"""How a slice looks, in four numbers that no finding should depend on.
+"""How slices look, in numbers that no finding should depend on, estimated from thumbnails.
 
-They describe contrast, window, framing and view, estimated from thumbnails, for sets that say
-nothing of these, and for a server that compares what it gets with what its model was trained on.
+They describe contrast, window, framing and view, for data sets that do not record these. The
+baseline sums them up for a set: the model card carries that of the training slices, and a server
+compares its inputs with it.
 """
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +21,9 @@ _TISSUE_FROM = 45  # fat and more; air and couch padding are below
 _BONE_FROM = 215
 _TOUCHES = 0.06  # share of an edge that shows tissue; couches reach 0.04, bodies at least 0.10
 _SLICES_AT_ONCE = 256
+GREY_BINS = 16  # of 16 greys each
+_GRID = 8
+_QUANTILES = np.linspace(0, 1, 11)
 
 
 def thumbnail(slice_: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -83,3 +90,52 @@ def _quantiles(
     total = counts[:, -1:]
     found = [(counts >= np.maximum(share * total, 1)).argmax(axis=1) for share in shares]
     return [np.where(total[:, 0] > 0, grey, 0).astype(np.float64) for grey in found]
+
+
+def baseline(thumbnails: NDArray[np.uint8], shapes: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Summarise slices.
+
+    Args:
+        thumbnails: uint8 (N, 96, 96), one slice or more.
+        shapes: (height, width) of the slices in pixels.
+
+    Returns:
+        Plain numbers and lists, ready for JSON:
+        slices: N.
+        grey: share of the pixels in 16 equal steps of grey.
+        sizes: "WIDTH x HEIGHT" -> share of the slices.
+        phase: "enhanced" and "plain" -> share, each slice judged by its own brightness.
+        view: axial, coronal, sagittal -> share.
+        enhancement, soft_grey, body_share: minimum, deciles and maximum; see
+            `appearance`.
+        embedding: mean and standard deviation over slices of an 8 x 8 picture, row by row, in grey
+            of 0 to 255: what lies where.
+    """
+    looks = appearance(thumbnails)
+    counts = np.bincount(thumbnails.reshape(-1) // (256 // GREY_BINS), minlength=GREY_BINS)
+    names, sizes = np.unique(
+        [f"{width} x {height}" for height, width in shapes], return_counts=True
+    )
+    step = THUMBNAIL_SIDE // _GRID
+    blocks = thumbnails.reshape(len(thumbnails), _GRID, step, _GRID, step)
+    grid = blocks.mean(axis=(2, 4), dtype=np.float64).reshape(len(thumbnails), -1)
+    enhanced = float((looks["enhancement"] >= ENHANCED_FROM).mean())
+    return {
+        "slices": len(thumbnails),
+        "grey": _rounded(counts / counts.sum(), 5),
+        "sizes": dict(zip(names.tolist(), _rounded(sizes / sizes.sum(), 5), strict=True)),
+        "phase": {"enhanced": round(enhanced, 5), "plain": round(1 - enhanced, 5)},
+        "view": {
+            name: round(float((looks["view"] == number).mean()), 5)
+            for number, name in enumerate(VIEWS)
+        },
+        **{
+            name: _rounded(np.quantile(looks[name], _QUANTILES), 4)
+            for name in ("enhancement", "soft_grey", "body_share")
+        },
+        "embedding": {"mean": _rounded(grid.mean(axis=0), 2), "std": _rounded(grid.std(axis=0), 2)},
+    }
+
+
+def _rounded(values: NDArray[np.float64], digits: int) -> list[float]:
+    return [round(float(value), digits) for value in values]

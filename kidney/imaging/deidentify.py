@@ -1,7 +1,7 @@
-"""Ids of a hospital to names that tell nobody whose they are, the same for the same key.
+"""Patient and study ids to pseudonyms: a keyed hash, the same id under the same key.
 
-A plain hash would hide nothing: patient ids are short numbers, so anyone could hash them all and
-look one up. Without the key nobody can.
+A plain hash would not do: patient ids are short numbers, so anyone could hash them all and look
+one up. The key prevents that.
 """
 
 import hmac
@@ -17,7 +17,7 @@ _SHORTEST = 16  # characters: fewer can be guessed
 
 
 def pseudonym(key: bytes, identity: str) -> str:
-    """Return 12 hexadecimal digits for an id (HMAC-SHA256); "" for none."""
+    """Return 12 hexadecimal digits for an id (HMAC-SHA256); "" for an empty one."""
     # Names of folders and texts of DICOM can hold bytes that are no text in any encoding.
     data = identity.strip().encode("utf-8", "backslashreplace")
     return hmac.digest(key, data, "sha256").hex()[:12] if data else ""
@@ -30,7 +30,7 @@ def read_key(folder: Path | None) -> bytes:
         folder: None: only the variable counts.
 
     Raises:
-        ConfigError: it can be guessed, or there is none.
+        ConfigError: it is missing, or too short.
     """
     text, where = os.environ.get(SALT, "").strip(), SALT
     if not text and folder is not None:
@@ -43,7 +43,7 @@ def read_key(folder: Path | None) -> bytes:
     if len(text) < _SHORTEST:
         raise ConfigError(
             f"Expected {where} to have at least {_SHORTEST} characters, got {len(text)}: with a "
-            "short salt, patients could be found out from their hashes.",
+            "short salt, patients could be identified from their hashes.",
             "Give the salt that was used before, or a new one (openssl rand -hex 32); with a new "
             "one, all scans and patients get new names.",
         )

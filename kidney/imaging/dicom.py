@@ -148,7 +148,7 @@ def _hounsfield(dataset: pydicom.Dataset, stored: NDArray[Any], frame: int) -> N
         slope = float((first(dataset, group, "RescaleSlope", frame) or [1])[0])
         intercept = float((first(dataset, group, "RescaleIntercept", frame) or [0])[0])
         if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-            raise ValueError(f"slope {slope:g} and intercept {intercept:g} make no HU")
+            raise ValueError(f"slope {slope:g} and intercept {intercept:g} give no HU")
         if slope == 1 and intercept.is_integer() and abs(intercept) < 1 << 20:
             values = stored.astype(np.int32) + np.int32(intercept)
         else:
@@ -172,7 +172,7 @@ def _padding(dataset: pydicom.Dataset, dtype: np.dtype[Any]) -> tuple[int, int] 
 
 
 def _upright(dataset: pydicom.Dataset, hu: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Bring frames to the radiological convention, and into order where positions are known."""
+    """Orient frames in the radiological convention, and sort them where positions are known."""
     row, column, _ = geometry_of(dataset)
     normal = normal_of(row, column)
     if row is None or column is None or normal is None:

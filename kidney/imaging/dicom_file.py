@@ -1,6 +1,6 @@
-"""DICOM files to the elements that are used here, and within limits.
+"""DICOM files to datasets with the elements that are used here, within limits.
 
-Only the elements below are taken out of a file; names, dates and descriptions are never kept.
+Only the elements below are read from a file; names, dates and descriptions never are.
 """
 
 import io
@@ -24,7 +24,7 @@ from kidney.errors import ImageError, ImageTypeError
 _MOST_READS = 500_000  # an Enhanced CT of 1,000 frames takes 110,000
 _MOST_BYTES = 4_000_000  # of an element that holds no pixels
 _PIXEL_DATA = 0x7FE00010
-# pydicom tells of odd values by quoting them, and they may be a patient's: into no log with them.
+# pydicom warns of odd values by quoting them, and they may be a patient's: keep them out of logs.
 logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"pydicom\.")
 _FIRST_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # where the preamble is missing
@@ -89,10 +89,10 @@ def is_dicom(start: bytes) -> bool:
 
 
 def broken(name: str, error: Exception) -> ImageError:
-    """Return the error for a DICOM file that pydicom stumbled over."""
-    said = str(error).strip().splitlines() or [type(error).__name__]
+    """Return the error for a DICOM file that pydicom could not parse."""
+    message = str(error).strip().splitlines() or [type(error).__name__]
     return ImageError(
-        f"{name} begins like a DICOM file but cannot be read: {said[0][:200]}.",
+        f"{name} begins like a DICOM file but cannot be read: {message[0][:200]}.",
         "Copy or export the file again; it is truncated or damaged.",
     )
 

@@ -1,4 +1,4 @@
-"""The header of a DICOM file: what it says about its slices, and whose they are by an ID."""
+"""The header of a DICOM file: ids, geometry, contrast and window of its slices."""
 
 import math
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ _NOT_GIVEN = ("", "NO", "NONE", "N", "NA", "N/A", "WITHOUT", "UNENHANCED", "NO C
 
 @dataclass(frozen=True)
 class DicomHeader:
-    """What a DICOM file says about its slices; text is "" and a length NaN where it says nothing.
+    """The header of a DICOM file; text is "" and a length NaN where it is absent.
 
     Attributes:
         modality: such as "CT".
@@ -122,7 +122,7 @@ def modality_of(dataset: pydicom.Dataset) -> str:
 
 
 def shown_modality(modality: str) -> str:
-    """Return how a modality is called in a message; one that is no code may be anybody's name."""
+    """Return a modality for a message; text that is no known code may be a name, so is left out."""
     return f"modality {modality}" if modality in _OTHER_MODALITIES else "another modality"
 
 

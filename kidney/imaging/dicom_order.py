@@ -1,4 +1,4 @@
-"""DICOM headers to series: which files belong together, and in which order."""
+"""Group DICOM headers into series, and sort the files of each."""
 
 import math
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class Series:
 def group_series(
     headers: Sequence[tuple[str, DicomHeader]],
 ) -> tuple[list[Series], list[tuple[str, str]]]:
-    """Put files into series and order.
+    """Group files into series and sort them.
 
     Files belong together when study, series and patient are the same: some anonymisers write one
     UID into all files. Where the series has no UID (others blank it), the folder takes its place.

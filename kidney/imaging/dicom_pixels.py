@@ -1,4 +1,4 @@
-"""Stored pixels of a DICOM file: which decoder reads which transfer syntax, and its limits.
+"""Stored pixels of a DICOM file: the decoder of each transfer syntax, and its limits.
 
 Uploads are decoded in the process of the server, so a decoder must not crash it, hang it or fill
 its memory. Pillow reads JPEG and JPEG 2000: the server depends on it already, and in thousands of
@@ -207,7 +207,7 @@ def _decoded(code: bytes, syntax: UID) -> NDArray[np.uint16]:
 
     values = decoded(code)
     if syntax in _LOSSLESS_JPEG:
-        # libjpeg warns of pixels that are missing, which nobody hears, and makes some up. Where
+        # libjpeg warns of pixels that are missing, unheard, and makes some up. Where
         # none are missing, more code behind the last ones changes nothing.
         start, parts = 0, 1
         for marker, content, end in _segments(code):

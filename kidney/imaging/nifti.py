@@ -182,9 +182,9 @@ def _opened(path: Path, name: str) -> Iterator[Any]:
     except Exception as error:
         # nibabel, gzip and zlib raise OSError, EOFError, ValueError, HeaderDataError, zlib.error,
         # OverflowError, MemoryError and others for what a damaged file claims.
-        said = str(error).strip().splitlines() or [type(error).__name__]
+        message = str(error).strip().splitlines() or [type(error).__name__]
         raise ImageError(
-            f"{name} cannot be read as a NIfTI volume: {said[0][:200]}.",
+            f"{name} cannot be read as a NIfTI volume: {message[0][:200]}.",
             "Copy or export the file again; it is truncated or damaged.",
         ) from error
 

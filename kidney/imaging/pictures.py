@@ -4,7 +4,6 @@ import io
 import warnings
 
 import numpy as np
-import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
@@ -19,7 +18,6 @@ _STARTS = (
 )  # fmt: skip
 _MODES_WITH_16_BITS = ("I", "I;16", "I;16B", "I;16L")
 _WITHOUT_A_SCALE = ("I", "F")  # of a TIFF: signed, 32-bit or fractions, often Hounsfield units
-_ORIENTATION = 0x0112
 
 
 def is_picture(start: bytes) -> bool:
@@ -76,9 +74,8 @@ def decode_picture(
     try:
         if picture.format == "TIFF":
             _check_tiff(picture, name)
-        fast = _luma(picture, data)
-        if fast is not None:
-            return fast
+        if picture.mode == "RGB":
+            picture.draft("L", None)  # a JPEG decodes to its luma, without colours in between
         upright = ImageOps.exif_transpose(picture)
         if upright.mode in _MODES_WITH_16_BITS:
             wide = np.asarray(upright, dtype=np.int64)
@@ -111,24 +108,6 @@ def _check_tiff(picture: Image.Image, name: str) -> None:
             f"{picture.mode}: nothing says which number is white.",
             "Send the DICOM or NIfTI file, or save it with 8 bits.",
         )
-
-
-def _luma(picture: Image.Image, data: bytes) -> NDArray[np.uint8] | None:
-    """Decode the luma of an upright JPEG straight into an array; None where Pillow has to."""
-    if (
-        picture.format != "JPEG"
-        or picture.mode not in ("L", "RGB")
-        or picture.getexif().get(_ORIENTATION, 1) != 1
-    ):
-        return None
-    try:
-        # Pillow's size was checked; two headers in one file shall not get around the limit.
-        if simplejpeg.decode_jpeg_header(data)[:2] != picture.size[::-1]:
-            return None
-        grey: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="GRAY")
-    except ValueError:  # strict: also for what Pillow forgives; Pillow has the last word
-        return None
-    return grey[..., 0]
 
 
 def _too_large(name: str, size: str, max_pixels: int) -> ImageSizeError:

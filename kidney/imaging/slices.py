@@ -1,4 +1,4 @@
-"""Any file that is read here to its grey slices, by its content; names do not matter."""
+"""Any supported file to its grey slices; its content decides the type, not its name."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kidney.errors import ConfigError, WeightsError
 from kidney.files import sha256
-from kidney.remote.reachable import knock
+from kidney.remote.http import check_reachable
 
 _THREE_WAYS = (
     "Give a safetensors file with timm's keys (model.weights=PATH), train from random weights on "
@@ -269,7 +269,7 @@ def _from_hub(name: str, options: dict[str, Any]) -> Any:
     hub_id = _default_cfg(name).get("hf_hub_id") or ""
     if not hub_id or not isinstance(try_to_load_from_cache(hub_id, "model.safetensors"), str):
         try:
-            knock("huggingface.co")
+            check_reachable("huggingface.co")
         except OSError as error:
             raise WeightsError(
                 f"The weights of {name} are not cached and the model hub cannot be reached "

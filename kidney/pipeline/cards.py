@@ -1,26 +1,28 @@
-"""The cards of a model and its data: files of the stations in, two pages of Markdown out."""
+"""The cards of a model and its data: files of the stages in, two pages of Markdown out."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from kidney.artifact.card import ModelCard
+from kidney.artifact.integrity import check_seal
 from kidney.artifact.reader import read_artifact
-from kidney.artifact.seal import check_seal
 from kidney.data.cache import open_thumbnails
 from kidney.data.data_card import data_card
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
 from kidney.data.scans.similarity import coordinates
 from kidney.data.split import LEAKY, dealt, read_split
 from kidney.data.validation.leakage import measure_leakage
+from kidney.data.validation.report import ValidationReport
 from kidney.errors import ArtifactError, KidneyError
 from kidney.evaluation.metrics.group_figures import group_figures
-from kidney.evaluation.report.artifact_card import artifact_card
-from kidney.files import write_text
+from kidney.evaluation.report.cards import artifact_card
+from kidney.evaluation.result import EvaluationResult, GroupFigures, Localisation
+from kidney.files import parse_json, write_text
 from kidney.pipeline.result_files import read_predictions
 
 MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
+_Record = TypeVar("_Record")
 
 
 def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out: Path) -> None:
@@ -41,11 +43,17 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
             f"Expected figures in the card of {artifact}, but it was never evaluated.",
             "Run python scripts/evaluate.py and python export.py first.",
         )
-    split = card.metrics["split"]["name"]
+    split = card.metrics.split.name
     evaluation = evaluation or artifact.parent / "evaluation" / split
-    data = data or artifact.parent.parent / "data" / card.data["name"]
-    result = _json(evaluation / "metrics.json", "scripts/evaluate.py")
-    groups = group_figures(read_predictions(evaluation / "predictions.csv"), card.classes)
+    data = data or artifact.parent.parent / "data" / card.data.name
+    metrics = evaluation / "metrics.json"
+    result = _read(metrics, EvaluationResult, "scripts/evaluate.py")
+    groups = {
+        kind: {value: GroupFigures.model_validate(one) for value, one in of.items()}
+        for kind, of in group_figures(
+            read_predictions(evaluation / "predictions.csv"), card.classes
+        ).items()
+    }
     model = artifact_card(
         card, artifact.name, len(content), check_seal(content), result, groups,
         list(_localisations(artifact.parent / "localisation", card)),
@@ -58,34 +66,33 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
 def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
     slices = read_manifest(folder)
     split = read_split(folder, split_name, slices)
-    report = _json(folder / "validation.json", "scripts/validate.py")
+    report = _read(folder / "validation.json", ValidationReport, "scripts/validate.py")
     thumbnails = open_thumbnails(folder, slices)
-    random = dealt(LEAKY, slices, split["folds"], split["seed"])
-    leaky = measure_leakage(slices, thumbnails, coordinates(thumbnails), random)
-    if report["data"] != card.data["fingerprint"]:
+    leaky = dealt(LEAKY, slices, split["folds"], split["seed"])
+    random = measure_leakage(slices, thumbnails, coordinates(thumbnails), leaky)
+    if report.data != card.data.fingerprint:
         raise ArtifactError(
-            f"Expected the data that the model learned from, {card.data['fingerprint']}, but "
-            f"{folder} holds {report['data']}.",
+            f"Expected the data that the model learned from, {card.data.fingerprint}, but "
+            f"{folder} holds {report.data}.",
             "Name the folder of its data, or train on the data that are there now.",
         )
     rejected, doubtful = read_rejected(folder), read_boundaries(folder)
-    return data_card(card.data["name"], slices, rejected, doubtful, split, report, leaky)
+    return data_card(card.data.name, slices, rejected, doubtful, split, report, random)
 
 
-def _localisations(folder: Path, card: ModelCard) -> Iterator[dict[str, Any]]:
+def _localisations(folder: Path, card: ModelCard) -> Iterator[Localisation]:
     """Yield what was measured of this model; other models may have been measured there before."""
     for path in sorted(folder.glob("*/localisation.json")):
-        found = _json(path, "scripts/localise.py")
-        if found["model"]["run"] == card.run:
+        found = _read(path, Localisation, "scripts/localise.py")
+        if found.model.run == card.run:
             yield found
 
 
-def _json(path: Path, maker: str) -> dict[str, Any]:
+def _read(path: Path, kind: type[_Record], maker: str) -> _Record:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(kind, path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise KidneyError(
             f"Expected {path.name} in {path.parent}, but: {error}.",
             f"Run python {maker} with the same arguments first.",
         ) from error
-    return found

@@ -3,7 +3,6 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from kidney.data.split import (
 from kidney.data.validation.checks import Finding, findings, no_split, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import SAME_PICTURE, across_labels, measure_leakage
-from kidney.data.validation.report import report_page
+from kidney.data.validation.report import ValidationReport, report_page
 from kidney.errors import ConfigError, DataError
 from kidney.files import sha256, write_text
 from kidney.pipeline.sweep import one_job_at_a_time
@@ -98,31 +97,13 @@ def validate_stage(cfg: DictConfig) -> list[Finding]:
     if split and leakage:
         parts = parts_in(slices, split, asked.fold, asked.validation_fold)
         found += split_findings(slices, asked.name, leakage, cfg.validation)
-    counts = summary(slices)
-    report = {
-        "data": fingerprint(slices),
-        "summary": counts,
-        "findings": found,
-        "confounders": [asdict(bias) for bias in biases],
-        "leakage": asdict(leakage) if leakage else None,
-    }
+    report = ValidationReport(fingerprint(slices), summary(slices), found, biases, leakage)
     html = report_page(
-        cfg.data.name,
-        slices,
-        thumbnails,
-        counts,
-        found,
-        biases,
-        leakage,
-        twins,
-        parts,
-        read_boundaries(folder),
+        cfg.data.name, report, slices, thumbnails, twins, parts, read_boundaries(folder)
     )
     write_text(folder / "validation.html", html)
-    write_text(
-        folder / "validation.json", json.dumps(report | {"findings": found}, indent=1) + "\n"
-    )
-    return [finding for finding in found if finding["level"] == "fail"]
+    write_text(folder / "validation.json", report.to_json())
+    return report.failed()
 
 
 def _split_to_check(
@@ -177,11 +158,10 @@ def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
         )
     failed = validate_stage(cfg)
     # Whoever asks for the leaky split by its name wants to see what it does.
-    stops = [f for f in failed if f["about"] == "data" or cfg.split.name != LEAKY]
+    stops = [f for f in failed if f.about == "data" or cfg.split.name != LEAKY]
     if stops:
         raise DataError(
-            f"{folder} fails validation: "
-            + " | ".join(f"{f['check']}: {f['says']}" for f in stops),
+            f"{folder} fails validation: " + " | ".join(f"{f.check}: {f.message}" for f in stops),
             f"Read {folder / 'validation.html'}.",
         )
     path = split_path(folder, cfg.split.name)

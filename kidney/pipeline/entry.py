@@ -3,7 +3,7 @@
 import functools
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from kidney.errors import ConfigError, KidneyError
+from kidney.evaluation.result import EvaluationResult, Localisation
+from kidney.reporting.labels import with_interval
 
 _CONF = str(Path(__file__).parents[2] / "conf")
 
@@ -43,31 +45,28 @@ def entry_point(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
     return command
 
 
-def print_figures(result: Mapping[str, Any], report: Path) -> None:
+def print_figures(result: EvaluationResult, report: Path) -> None:
     """Print the figures of an evaluation with their intervals."""
-    split = result["split"]
+    split = result.split
     print(
-        f"Split {split['name']!r}, fold {split['fold']}, part {split['part']}: "
-        f"{result['slices']:,} slices of {result['scans']} scans"
+        f"Split {split.name!r}, fold {split.fold}, part {split.part}: "
+        f"{result.slices:,} slices of {result.scans} scans"
     )
-    width = max(map(len, result["figures"]))
-    for name, figure in result["figures"].items():
-        if figure["value"] is not None:
-            interval = f"[{figure['low']:.3f}, {figure['high']:.3f}]"
-            print(f"  {name:{width}}  {figure['value']:.3f}  {interval}")
+    width = max(map(len, result.figures))
+    for name, figure in result.figures.items():
+        if figure.value is not None:
+            print(f"  {name:{width}}  {with_interval(figure)}")
     print(f"Report: {report}")
 
 
-def print_localisation(result: Mapping[str, Any], report: Path) -> None:
+def print_localisation(result: Localisation, report: Path) -> None:
     """Print how well each map finds the drawn lesions, with intervals."""
-    count = f"{result['slices']:,} slices of {result['patients']} patients"
-    print(f"{count} of {result['data']['name']}")
-    for kind, figures in result["maps"].items():
+    print(f"{result.slices:,} slices of {result.patients} patients of {result.data.name}")
+    for kind, figures in result.maps.items():
         print(f"  {kind}")
         for name, figure in figures.items():
-            if figure["value"] is not None:
-                interval = f"[{figure['low']:.3f}, {figure['high']:.3f}]"
-                print(f"    {name:20}  {figure['value']:.3f}  {interval}")
+            if figure.value is not None:
+                print(f"    {name:20}  {with_interval(figure)}")
     print(f"Report: {report}")
 
 

@@ -1,6 +1,5 @@
 """Checkpoint -> figures on a part that it has not seen, as JSON, CSV, pictures and a page."""
 
-import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from kidney.data.datamodule import KidneyDataModule
 from kidney.errors import ConfigError
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.report.examples import worst_examples
+from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import KidneyClassifier
@@ -28,7 +28,7 @@ from kidney.training.ood_fit import measure_ood, ood_scores
 from kidney.training.predict import predict
 
 
-def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def evaluate_stage(cfg: DictConfig) -> tuple[EvaluationResult, Path]:
     """Evaluate the chosen checkpoint on the test part of its own split.
 
     Returns:
@@ -47,21 +47,22 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     said = test_predictions(classifier, settings, data)
     tested = [np.array(data.cache[row]) for row in data.rows("test")]
     outsiders = {kind: Path(place) for kind, place in cfg.outsiders.items()}
-    result = {
-        "model": {
+    result = evaluate(
+        said,
+        settings["classes"],
+        model={
             "backbone": settings["backbone"],
             "run": lineage["run"],
             "code": lineage["code"],
             "checkpoint": sha256(chosen.checkpoint),
         },
-        "data": lineage["data"],
-        "split": {**lineage["split"], "part": "test"},
-        "rules": settings["rules"],
-        **evaluate(said, settings["classes"]),
-        "ood": measure_ood(
+        data=lineage["data"],
+        split={**lineage["split"], "part": "test"},
+        rules=settings["rules"],
+        ood=measure_ood(
             partial(ood_scores, classifier), said, tested, settings["rules"]["ood_above"], outsiders
         ),
-    }
+    )
     folder = Path(cfg.artifacts) / "evaluation" / lineage["split"]["name"]
     examples = worst_examples(
         result, said, lambda row: tested[row], lambda _, slice_: explain(classifier, slice_)
@@ -71,16 +72,16 @@ def evaluate_stage(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     return result, folder
 
 
-def beside(cfg: DictConfig) -> dict[str, Any]:
+def beside(cfg: DictConfig) -> dict[str, EvaluationResult | None]:
     """Read the results that a report shows beside its own: of `beside.random` and `.external`.
 
     Raises:
         ConfigError: such a file is not there or no metrics.json.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, EvaluationResult | None] = {}
     for name, path in cfg.beside.items():
         try:
-            found[name] = json.loads(Path(path).read_text(encoding="utf-8")) if path else None
+            found[name] = EvaluationResult.read_file(Path(path)) if path else None
         except (OSError, ValueError) as error:
             raise ConfigError(
                 f"Expected beside.{name} to be the metrics.json of an evaluation, but: {error}.",
@@ -109,12 +110,12 @@ def test_predictions(
     )
 
 
-def _log(cfg: DictConfig, result: dict[str, Any], folder: Path) -> None:
+def _log(cfg: DictConfig, result: EvaluationResult, folder: Path) -> None:
     tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
     figures = {
-        f"test_{name}": figure["value"]
-        for name, figure in result["figures"].items()
-        if figure["value"] is not None
+        f"test_{name}": figure.value
+        for name, figure in result.figures.items()
+        if figure.value is not None
     }
     files = [folder / name for name in FILES]
-    log_result(tracking, result["model"]["run"], figures, files)
+    log_result(tracking, result.model.run, figures, files)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -15,6 +14,7 @@ from kidney.data.cache import open_cache
 from kidney.data.ingest import ingest
 from kidney.errors import ConfigError
 from kidney.evaluation.evaluate import evaluate
+from kidney.evaluation.result import EvaluationResult
 from kidney.pipeline.data_stages import origin_of
 from kidney.pipeline.result_files import predictions_of, write_result
 
@@ -26,7 +26,7 @@ Predict = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.floating], ..
 
 def evaluate_external(
     cfg: DictConfig, card: ModelCard, predict: Predict
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[EvaluationResult, Path]:
     """Evaluate an artifact on data.source, labelled by its class folders or by data.labels.
 
     Args:
@@ -68,12 +68,13 @@ def evaluate_external(
         slices, card.classes, probabilities, logits, card.rules,
         None if np.isnan(scores).all() else scores,
     )  # fmt: skip
-    result = {
-        "model": {"backbone": card.backbone, "run": card.run, "code": card.code},
-        "data": {"name": origin, "slices": len(slices), "scans": int(slices["scan"].nunique())},
-        "split": {"name": "external", "fold": "all", "folds": 1, "part": origin},
-        **evaluate(said, card.classes),
-    }
+    result = evaluate(
+        said,
+        card.classes,
+        model={"backbone": card.backbone, "run": card.run, "code": card.code},
+        data={"name": origin, "slices": len(slices), "scans": int(slices["scan"].nunique())},
+        split={"name": "external", "fold": "all", "folds": 1, "part": origin},
+    )
     folder = Path(cfg.artifacts) / "evaluation" / data.name
     write_result(folder, result, said)
     return result, folder

@@ -119,7 +119,9 @@ def _figures_of(settings: dict[str, Any], data: KidneyDataModule) -> FiguresOf:
             Rules(**settings["rules"]),
             np.array([answer.ood_score for answer in answers]) if scored else None,
         )
-        result = evaluate(said, settings["classes"])
-        return {"split": split, **{key: result[key] for key in ("slices", "scans", "figures")}}
+        model = {"backbone": settings["backbone"], "run": settings["lineage"]["run"]}
+        data = settings["lineage"]["data"]
+        result = evaluate(said, settings["classes"], model=model, data=data, split=split)
+        return result.of_card()
 
     return figures_of

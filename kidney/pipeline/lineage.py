@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from kidney.data.cache import open_thumbnails
 from kidney.data.manifest import fingerprint
 from kidney.data.split import parts_of, split_fingerprint
-from kidney.imaging.baseline import baseline
+from kidney.imaging.appearance import baseline
 from kidney.models.backbones import weights_identity
 from kidney.pipeline.data_stages import data_folder
 from kidney.tracking.code import code_version

@@ -25,6 +25,7 @@ from kidney.evaluation.metrics.localisation import (
     relative,
 )
 from kidney.evaluation.report.localisation_page import NAMES, localisation_page, slice_picture
+from kidney.evaluation.result import Localisation
 from kidney.files import whole_folder, write_text
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import KidneyClassifier
@@ -53,7 +54,7 @@ Answer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], Region | None]
 Explain = Callable[[NDArray[np.uint8], int], Explained]  # slice (H, W), class -> its maps
 
 
-def localise_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
+def localise_checkpoint(cfg: DictConfig) -> tuple[Localisation, Path]:
     """Localise with the chosen checkpoint, Grad-CAM beside it, and log the figures to its run.
 
     Returns:
@@ -70,9 +71,9 @@ def localise_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
     model = {"backbone": settings["backbone"], "run": lineage["run"], "code": lineage["code"]}
     result, folder = localise(cfg, explain_with(classifier), settings["classes"], model)
     figures = {
-        f"localisation_{name}": figure["value"]
-        for name, figure in result["localisation"].items()
-        if figure["value"] is not None
+        f"localisation_{name}": figure.value
+        for name, figure in result.localisation.items()
+        if figure.value is not None
     }
     tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
     log_result(tracking, lineage["run"], figures, [folder / name for name in FILES])
@@ -81,7 +82,7 @@ def localise_checkpoint(cfg: DictConfig) -> tuple[dict[str, Any], Path]:
 
 def localise_artifact(
     cfg: DictConfig, card: ModelCard, answer: Answer
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Localisation, Path]:
     """Localise with an exported artifact; it has no gradients, so no Grad-CAM.
 
     Args:
@@ -114,7 +115,7 @@ def explain_with(classifier: KidneyClassifier) -> Explain:
 
 def localise(
     cfg: DictConfig, explain: Explain, classes: Sequence[str], model: dict[str, Any]
-) -> tuple[dict[str, Any], Path]:
+) -> tuple[Localisation, Path]:
     """Fetch the slices with masks, measure, and write localisation.json and the page.
 
     Args:
@@ -128,7 +129,7 @@ def localise(
         instantiate(cfg.data.fetch, _partial_=True)(raw)
         masked = read_masked_slices(raw)
     maps, pictures, table = measure(explain, classes, masked)
-    result = {
+    content = {
         "model": model,
         "data": {"name": name},
         "slices": len(masked),
@@ -136,10 +137,11 @@ def localise(
         "maps": maps,
         "localisation": embedded(maps),
     }
+    result = Localisation.model_validate(content)
     folder = Path(cfg.artifacts) / "localisation" / name
     write_text(folder / "localisation.csv", table.to_csv(index=False))
     write_text(folder / "localisation.html", localisation_page(result, pictures))
-    write_text(folder / "localisation.json", json.dumps(result, indent=1) + "\n")
+    write_text(folder / "localisation.json", json.dumps(content, indent=1) + "\n")
     return result, folder
 
 

@@ -4,15 +4,15 @@ import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from omegaconf import DictConfig
 
 from kidney.artifact.card import ModelCard
 from kidney.errors import ArtifactError
 from kidney.evaluation.promotion import Verdict, judge
+from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
-from kidney.pipeline.promotion_files import challenger_evidence, champion_evidence
+from kidney.pipeline.promotion_files import challenger_record, champion_record
 from kidney.tracking.registry import (
     WITHDRAWN,
     Version,
@@ -46,14 +46,14 @@ def promote(cfg: DictConfig, artifact: Path, card: ModelCard) -> str:
     tracking, name = _tracking(cfg), str(cfg.registry.name)
     with TemporaryDirectory() as temporary:
         after, before = Path(temporary, "challenger"), Path(temporary, "champion")
-        challenger, files = challenger_evidence(cfg, tracking, card, after)
+        challenger, files = challenger_record(cfg, tracking, card, after)
         tags = _identity(artifact, card, challenger.result, files)
         version = register(tracking, name, artifact, files, tags)
         best = champion(tracking, name)
         if best and best.number == version.number:
             return f"Version {version.number} of {name} is the champion already."
         _refuse_withdrawn(tracking, name, version)
-        known = champion_evidence(cfg, tracking, best, before) if best else None
+        known = champion_record(cfg, tracking, best, before) if best else None
     verdict = judge(
         known, challenger, cfg.registry.max_ece_rise, cfg.registry.max_localisation_fall
     )
@@ -89,7 +89,7 @@ def _tracking(cfg: DictConfig) -> Tracking:
 
 
 def _identity(
-    artifact: Path, card: ModelCard, result: dict[str, Any], files: list[Path]
+    artifact: Path, card: ModelCard, result: EvaluationResult, files: list[Path]
 ) -> dict[str, str]:
     evaluation = hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
     return {
@@ -97,11 +97,11 @@ def _identity(
         "run": card.run,
         "code": card.code,
         "evaluation": evaluation,
-        "evaluation_run": result["model"]["run"],
-        "data": str(result["data"].get("fingerprint")),
-        "split": str(result["split"].get("fingerprint")),
-        "split_name": result["split"]["name"],
-        "fold": str(result["split"]["fold"]),
+        "evaluation_run": result.model.run,
+        "data": str(result.data.fingerprint),
+        "split": str(result.split.fingerprint),
+        "split_name": result.split.name,
+        "fold": str(result.split.fold),
     }
 
 

@@ -1,18 +1,18 @@
 """The files that every evaluation leaves: for machines, for people, and for another look."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kidney.artifact.decision import Rules, decide
+from kidney.evaluation.report.cards import model_card, model_card_markdown
 from kidney.evaluation.report.examples import Example
-from kidney.evaluation.report.model_card import model_card, model_card_markdown
 from kidney.evaluation.report.page import report_page
+from kidney.evaluation.result import EvaluationResult
 from kidney.files import write_text
 
 FILES = ("metrics.json", "report.html", "predictions.csv", "model-card.json", "model-card.md")
@@ -70,19 +70,18 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def write_result(
     folder: Path,
-    result: dict[str, Any],
+    result: EvaluationResult,
     said: pd.DataFrame,
     examples: Sequence[Example] = (),
     *,
-    random: Mapping[str, Any] | None = None,
-    external: Mapping[str, Any] | None = None,
+    random: EvaluationResult | None = None,
+    external: EvaluationResult | None = None,
 ) -> None:
     """Write the FILES, the figures last.
 
     Args:
         folder: where they go.
-        result: what `evaluate` returned, with "model", "data" and "split" added, and
-            "localisation" and "ood" where measured.
+        result: what `evaluate` returned.
         said: what `predictions_of` returned for the slices that `result` is about.
         examples: slices to show; see `kidney.evaluation.report.examples.worst_examples`.
         random: the result of the same recipe on the leaky split, for the page.
@@ -92,9 +91,9 @@ def write_result(
     texts = {
         "predictions.csv": said.to_csv(index=False),
         "report.html": report_page(result, said, examples, random=random, external=external),
-        "model-card.md": model_card_markdown(card),
+        "model-card.md": model_card_markdown(result),
         "model-card.json": json.dumps(card, indent=1, allow_nan=False) + "\n",
-        "metrics.json": json.dumps(result, indent=1, allow_nan=False) + "\n",
+        "metrics.json": result.to_json(),
     }
     for name, text in texts.items():
         write_text(folder / name, text)

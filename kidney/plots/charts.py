@@ -1,15 +1,49 @@
 """Charts of counts, figures and curves. Each function takes plain values and returns a figure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator, PercentFormatter
 
-from kidney.plots.style import COLOURS, DASHES, HATCHES, INK, LINE, MARKS, SOFT, axes
+from kidney.plots.style import (
+    DASHES,
+    HATCHES,
+    INK,
+    LINE,
+    MARKS,
+    NARROW,
+    PAPER,
+    SOFT,
+    WIDE,
+    axes,
+    colour_of,
+)
+from kidney.reporting.labels import Estimate
 
-_WIDTH = 6.4  # inches
+_ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}  # a legend
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A curve of `unit_curves`.
+
+    Attributes:
+        x: 0 to 1.
+        y: as many values.
+        name: in the legend; one without a name is not there.
+        note: follows the name.
+        mark: a point to point out, x and y.
+    """
+
+    x: Sequence[float]
+    y: Sequence[float]
+    name: str = ""
+    note: str = ""
+    mark: tuple[float, float] | None = None
 
 
 def dots(groups: Mapping[str, Sequence[float]], across: str) -> Figure:
@@ -19,13 +53,16 @@ def dots(groups: Mapping[str, Sequence[float]], across: str) -> Figure:
         groups: name -> values.
         across: name of the axis, with its unit.
     """
-    figure, drawn = axes(_WIDTH, 0.7 + 0.55 * len(groups))
+    figure, drawn = axes(WIDE, 0.7 + 0.3 * len(groups))
     for row, values in enumerate(groups.values()):
         found, counts = np.unique(np.asarray(values, float), return_counts=True)
-        highest = max(int(counts.max(initial=1)), 8)
-        for value, count in zip(found, counts, strict=True):
-            places = row - 0.35 * np.arange(count) / highest * 2 + 0.3
-            drawn.plot([value] * count, places, MARKS[row % 4], color=_colour(row), ms=4, alpha=0.7)
+        most = int(counts.max(initial=1))
+        step = 0.7 / max(most, 8)
+        heights = np.concatenate([np.arange(count) for count in counts] or [np.zeros(0)])
+        drawn.plot(
+            np.repeat(found, counts), row + step * ((most - 1) / 2 - heights), MARKS[row % 4],
+            color=colour_of(row), ms=4.5, alpha=0.7,
+        )  # fmt: skip
     drawn.set_yticks(range(len(groups)), list(groups))
     drawn.set_ylim(len(groups) - 0.5, -0.5)
     drawn.set_xlabel(across)
@@ -40,18 +77,18 @@ def stacked(counts: Mapping[str, Mapping[str, int]], across: str) -> Figure:
         counts: group -> category -> how many.
         across: name of the axis.
     """
-    figure, drawn = axes(_WIDTH, 1.1 + 0.42 * len(counts))
+    figure, drawn = axes(WIDE, 1.1 + 0.42 * len(counts))
     categories = list(dict.fromkeys(name for row in counts.values() for name in row))
     starts = np.zeros(len(counts))
     for number, category in enumerate(categories):
         widths = np.array([row.get(category, 0) for row in counts.values()], float)
         bars = drawn.barh(
             range(len(counts)), widths, left=starts, height=0.7, label=category,
-            color=_colour(number), hatch=HATCHES[number % 4], edgecolor="white",
+            color=colour_of(number), hatch=HATCHES[number % 4], edgecolor="white",
         )  # fmt: skip
-        told = [f"{width:g}" if width else "" for width in widths]
+        written = [f"{width:g}" if width else "" for width in widths]
         drawn.bar_label(
-            bars, told, label_type="center", fontweight="bold", color=INK,
+            bars, written, label_type="center", fontweight="bold", color=INK,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.2, "alpha": 0.85},
         )  # fmt: skip
         starts += widths
@@ -61,10 +98,7 @@ def stacked(counts: Mapping[str, Mapping[str, int]], across: str) -> Figure:
     drawn.invert_yaxis()
     drawn.set_xlabel(across)
     drawn.grid(visible=False, axis="y")
-    drawn.legend(
-        ncols=len(categories), loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2,
-        frameon=False,
-    )  # fmt: skip
+    drawn.legend(ncols=len(categories), **_ABOVE)
     return figure
 
 
@@ -77,12 +111,12 @@ def shares(groups: Mapping[str, Mapping[str, float]], across: str) -> Figure:
     """
     names = list(dict.fromkeys(name for row in groups.values() for name in row))
     high = 0.8 / len(names)
-    figure, drawn = axes(_WIDTH, 0.7 + 0.2 * len(names) + 0.27 * len(names) * len(groups))
+    figure, drawn = axes(WIDE, 0.7 + 0.2 * len(names) + 0.27 * len(names) * len(groups))
     for number, name in enumerate(names):
         places = [row + high * (number - (len(names) - 1) / 2) for row in range(len(groups))]
         values = [row.get(name, 0.0) for row in groups.values()]
         bars = drawn.barh(
-            places, values, height=high * 0.9, label=name, color=_colour(number),
+            places, values, height=high * 0.9, label=name, color=colour_of(number),
             hatch=HATCHES[number % 4], edgecolor="white",
         )  # fmt: skip
         drawn.bar_label(bars, [f"{value:.0%}" for value in values], padding=3)
@@ -93,7 +127,7 @@ def shares(groups: Mapping[str, Mapping[str, float]], across: str) -> Figure:
     drawn.xaxis.set_major_formatter(PercentFormatter(1, 0))
     drawn.set_xlabel(across)
     drawn.grid(visible=False, axis="y")
-    drawn.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, frameon=False)
+    drawn.legend(**_ABOVE)
     return figure
 
 
@@ -104,52 +138,51 @@ def histograms(values: Mapping[str, Sequence[float]], across: str) -> Figure:
         values: name -> values.
         across: name of the axis.
     """
-    figure, drawn = axes(_WIDTH, 2.6)
+    figure, drawn = axes(WIDE, 2.6)
     every = np.concatenate([np.asarray(one, float) for one in values.values()])
     bins = np.linspace(every.min(), every.max(), 41).tolist()
     for number, (name, one) in enumerate(values.items()):
         weights = np.full(len(one), 1 / max(len(one), 1))
         drawn.hist(
-            one, bins, weights=weights, label=f"{name} ({len(one):,})", color=_colour(number),
+            one, bins, weights=weights, label=f"{name} ({len(one):,})", color=colour_of(number),
             alpha=0.65, hatch=HATCHES[number % 4], edgecolor="white",
         )  # fmt: skip
     drawn.yaxis.set_major_formatter(PercentFormatter(1, 0))
     drawn.set_xlabel(across)
     drawn.set_ylabel("share of the pairs")
-    drawn.legend(loc="upper left", frameon=False)
+    drawn.legend(loc="upper left")
     return figure
 
 
-def intervals(rows: Mapping[str, Mapping[str, Mapping[str, Any]]], across: str) -> Figure:
+def intervals(
+    rows: Mapping[str, Mapping[str, Estimate | None]], across: str, width: float = WIDE
+) -> Figure:
     """Draw figures between 0 and 1 as marks on their 95 % intervals.
 
     Args:
-        rows: what is measured -> who -> value, low and high; undefined figures are left out.
+        rows: what is measured -> who -> figure; undefined figures are left out.
         across: name of the axis.
+        width: in inches.
     """
     who = list(dict.fromkeys(name for row in rows.values() for name in row))
-    figure, drawn = axes(_WIDTH, 0.9 + (0.22 + 0.16 * len(who)) * len(rows))
+    figure, drawn = axes(width, 0.9 + (0.22 + 0.13 * len(who)) * len(rows))
     step = 0.6 / max(len(who), 2)
     for number, name in enumerate(who):
-        for place, row in enumerate(rows.values()):
-            said = row.get(name)
-            if said is None or said["value"] is None:
+        colour, mark = colour_of(number), MARKS[number % 4]
+        for position, row in enumerate(rows.values()):
+            shown = row.get(name)
+            if shown is None or shown.value is None:
                 continue
-            y = place + step * (number - (len(who) - 1) / 2)
-            if said["low"] is not None:
-                drawn.plot([said["low"], said["high"]], [y, y], lw=2.2, color=_colour(number))
-            drawn.plot(
-                [said["value"]], [y], MARKS[number % 4], color=_colour(number), ms=6.5, mec="white"
-            )
-        drawn.plot(
-            [], [], MARKS[number % 4] + "-", lw=2.2, ms=6.5, mec="white", label=name,
-            color=_colour(number),
-        )  # fmt: skip
+            y = position + step * (number - (len(who) - 1) / 2)
+            if shown.low is not None and shown.high is not None:
+                drawn.plot([shown.low, shown.high], [y, y], lw=2.2, color=colour)
+            drawn.plot([shown.value], [y], mark, color=colour, ms=6.5, mec=PAPER)
+        drawn.plot([], [], f"{mark}-", lw=2.2, ms=6.5, mec=PAPER, label=name, color=colour)
     drawn.set_yticks(range(len(rows)), list(rows))
     drawn.set_ylim(len(rows) - 0.5, -0.5)
     drawn.set_xlim(-0.02, 1.02)
     drawn.set_xlabel(across)
-    drawn.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2, frameon=False)
+    drawn.legend(**_ABOVE)
     return figure
 
 
@@ -163,42 +196,83 @@ def lines(
         across: name of the horizontal axis.
         up: name of the vertical axis.
     """
-    figure, drawn = axes(_WIDTH, 2.9)
+    figure, drawn = axes(WIDE, 2.9)
     for number, (name, (x, y)) in enumerate(curves.items()):
         turn = (number + number // 4) % 4
         drawn.plot(
-            x, y, DASHES[turn], label=name, lw=1.8, ms=4, color=_colour(number),
+            x, y, DASHES[turn], label=name, lw=1.8, ms=4, color=colour_of(number),
             marker=MARKS[turn] if len(x) < 15 else None,
         )  # fmt: skip
     drawn.set_xlabel(across)
     drawn.set_ylabel(up)
     if len(curves) > 1:
-        drawn.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False)
+        drawn.legend(loc="center left", bbox_to_anchor=(1, 0.5), fontsize=8)
     return figure
 
 
-def reliability(bins: Sequence[Mapping[str, float]]) -> Figure:
-    """Draw the share that is right over the probability told; a dot's area is its share of slices.
+def unit_curves(
+    curves: Sequence[Curve], across: str, up: str, *, highest: float = 1.0, chance: bool = False
+) -> Figure:
+    """Draw curves over a square, with a legend below.
 
     Args:
-        bins: low, high, confidence, accuracy and share, as
-            `kidney.evaluation.metrics.calibration` gives them.
+        curves: one without points is in the legend only.
+        across: name of the horizontal axis, 0 to 1.
+        up: name of the vertical axis.
+        highest: upper end of the vertical axis.
+        chance: whether to draw the diagonal.
     """
-    figure, drawn = axes(3.8, 3.6)
-    drawn.plot([0, 1], [0, 1], "--", color=SOFT, lw=1)
-    drawn.annotate("perfect", (0.0, 0.1), rotation=45, color=SOFT, fontsize=8)
-    most = max((one["share"] for one in bins), default=1.0)
-    for one in bins:
-        told, right = one["confidence"], one["accuracy"]
-        drawn.plot([told, told], [told, right], color=LINE, lw=2, zorder=2)
-        drawn.scatter([told], [right], s=200 * one["share"] / most, color=COLOURS[0], zorder=3)
-    drawn.set_xlim(0, 1.06)  # room for a dot at the end
-    drawn.set_ylim(-0.03, 1.06)
-    drawn.set_xlabel("probability told")
-    drawn.set_ylabel("share that is right")
-    drawn.set_aspect("equal")
+    named = sum(bool(curve.name) for curve in curves)
+    figure, drawn = _unit_axes(across, up, highest, chance, named)
+    for number, curve in enumerate(curves):
+        colour, dashes = colour_of(number), DASHES[(number + number // 4) % 4]
+        drawn.plot(
+            curve.x, curve.y, dashes, lw=1.8, color=colour, clip_on=False, zorder=3,
+            label=": ".join(filter(None, (curve.name, curve.note))) or None,
+        )  # fmt: skip
+        if curve.mark:
+            x, y = curve.mark
+            drawn.plot(
+                [x], [y], "o", ms=8, color=colour, mec=PAPER, mew=1.3, clip_on=False, zorder=4
+            )
+    if named:
+        figure.legend(loc="outside lower left", handlelength=3)
     return figure
 
 
-def _colour(number: int) -> str:
-    return COLOURS[number % len(COLOURS)]
+def reliability(bins: Sequence[Any]) -> Figure:
+    """Draw the share that is right over the predicted probability.
+
+    The dots of a calibrated model lie on the diagonal; the area of a dot, and the bar below it, is
+    the share of slices in its bin.
+
+    Args:
+        bins: `kidney.evaluation.metrics.calibration.Bin`.
+    """
+    figure, drawn = _unit_axes("predicted probability", "share that is right", 1.0, True, 0)
+    most = max((one.share for one in bins), default=1.0)
+    for one in bins:
+        drawn.bar(
+            one.low, 0.2 * one.share / most, one.high - one.low, align="edge", color=LINE,
+            edgecolor=PAPER,
+        )  # fmt: skip
+        x = one.confidence
+        drawn.plot([x, x], [x, one.accuracy], color=SOFT, lw=1.2, zorder=2)
+        drawn.scatter(
+            [x], [one.accuracy], s=200 * one.share / most, color=colour_of(0), edgecolor=PAPER,
+            zorder=3, clip_on=False,
+        )  # fmt: skip
+    return figure
+
+
+def _unit_axes(
+    across: str, up: str, highest: float, diagonal: bool, rows: int
+) -> tuple[Figure, Axes]:
+    """Open square axes from 0 to 1 and 0 to `highest`, with room for a legend of some rows."""
+    figure, drawn = axes(NARROW, NARROW + 0.2 + 0.25 * rows)
+    drawn.set_box_aspect(1)
+    drawn.set(xlim=(0, 1), ylim=(0, highest), xlabel=across)
+    drawn.set_title(up, loc="left", fontsize=10)
+    if diagonal:
+        drawn.plot([0, 1], [0, highest], "--", color=SOFT, lw=1)
+    return figure, drawn

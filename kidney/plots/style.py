@@ -1,20 +1,25 @@
-"""What all figures share. Where colour tells things apart, a mark or a dash does so too."""
+"""What all charts share. Where colour tells things apart, a mark or a dash does so too."""
 
+import io
+import re
 from typing import Any
 
 import matplotlib.pyplot as plt
+from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#2563a8", "#c2500a", "#007a5a", "#a8477f")  # those of the reports
+COLOURS = ("#2563a8", "#c2500a", "#007a5a", "#a8477f")
 MARKS = ("o", "s", "^", "D")
 HATCHES = ("", "//", "..", "xx")
 DASHES = ("-", "--", ":", "-.")
-INK, SOFT, LINE = "#1b2733", "#5b6b7a", "#d9e0e6"
+INK, SOFT, LINE, PAPER = "#1b2733", "#5b6b7a", "#d9e0e6", "#ffffff"
+WIDE, NARROW = 6.4, 4.8  # inches; a narrow chart can be read on a phone
 _STYLE: Any = {
     "figure.dpi": 110,
-    "font.size": 9,
+    "font.size": 10,
     "text.color": INK,
+    "text.parse_math": False,  # a name may hold a dollar
     "axes.labelcolor": INK,
     "axes.edgecolor": LINE,
     "axes.grid": True,
@@ -22,9 +27,21 @@ _STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "grid.color": LINE,
+    "legend.frameon": False,
     "xtick.color": SOFT,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
     "ytick.color": INK,
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "kidney",  # the same figure gives the same ids
 }
+# A page defines these variables for light, dark and print; elsewhere the colour itself holds.
+_VARIABLES = {
+    INK: "--ink", SOFT: "--soft", LINE: "--line", PAPER: "--paper",
+    **{colour: f"--c{number}" for number, colour in enumerate(COLOURS)},
+}  # fmt: skip
+
+plt.rcParams.update(_STYLE)  # for good: matplotlib reads some settings as late as it draws
 
 
 def axes(width: float, height: float) -> tuple[Figure, Axes]:
@@ -32,7 +49,34 @@ def axes(width: float, height: float) -> tuple[Figure, Axes]:
 
     It is closed for pyplot at once: a notebook shows a figure where it is returned, and only there.
     """
-    with plt.rc_context(_STYLE):
-        figure, drawn = plt.subplots(figsize=(width, height), layout="constrained")
+    figure, drawn = plt.subplots(figsize=(width, height), layout="constrained")
     plt.close(figure)
     return figure, drawn
+
+
+def colour_of(number: int) -> str:
+    """Return the colour of the n-th thing, from 0."""
+    return COLOURS[number % len(COLOURS)]
+
+
+def svg(figure: Figure, alt: str) -> Markup:
+    """Return a chart as inline SVG in the colours of the page, without a date or random ids.
+
+    Args:
+        figure: one of `kidney.plots.charts`.
+        alt: what it shows, for readers who don't see it.
+    """
+    out = io.StringIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(out, format="svg", transparent=True, metadata=metadata)
+    whole = out.getvalue()
+    box = re.search(r'viewBox="[^"]*"', whole)
+    assert box
+    drawn = whole[whole.index("<g ") : whole.rindex("</svg>")]
+    drawn = re.sub(r'<g id="[^"]*"', "<g", drawn)  # numbered in each chart anew
+    drawn = re.sub(r" ?font-family: [^;\"]*;?", "", drawn)  # that of the page
+    drawn = re.sub(r"\s*\n\s*", " ", drawn).replace("xlink:href", "href")
+    for colour, variable in _VARIABLES.items():
+        drawn = drawn.replace(colour, f"var({variable}, {colour})")
+    head = f'<svg class="chart" role="img" aria-label="{escape(alt)}" {box[0]}>'
+    return Markup(f"{head}{drawn}</svg>")

@@ -1,9 +1,4 @@
-"""Fetch a kidney.onnx from wherever it lies; it has its name only once every check has passed.
-
-Beside `OUT` lies `OUT.unchecked` meanwhile. A run that was cut off is resumed by the next one: an
-MLflow server sends the rest of what lies on its own disk, S3 and most web servers that of any
-file; an MLflow server that passes on what lies in S3 or the like begins anew.
-"""
+"""Fetch a kidney.onnx from wherever it lies; it has its name only once every check has passed."""
 
 import os
 import re
@@ -15,17 +10,23 @@ from urllib.parse import urlsplit, urlunsplit
 
 from kidney.artifact.predictor import check_artifact
 from kidney.errors import ArtifactError, ConfigError, DataError, KidneyError
-from kidney.files import locked, whole_file
 from kidney.files import sha256 as sha256_of
-from kidney.remote.download import NO_HEADERS, Progress, download, forget, silent
-from kidney.remote.http import RefusedError, is_url, read_url, without_secrets
+from kidney.files import whole_file
+from kidney.remote.http import (
+    NO_HEADERS,
+    Progress,
+    RefusedError,
+    download,
+    is_url,
+    read_url,
+    without_secrets,
+)
 from kidney.remote.mlflow_rest import Source, find_version, read_reference
-from kidney.remote.object_store import is_s3, presigned
+from kidney.remote.object_store import download_object, is_object, read_object
 from kidney.remote.signature import read_public_key, verify
 
-_SECONDS = 30.0  # without a byte
-_SMALL = 2**18  # bytes of a hash or a signature; a Sigstore bundle has a few thousand
-_MISSING = (403, 404, 410)  # S3 says 403 to who may not list the bucket
+_MAX_SMALL = 2**18  # bytes of a hash or a signature; a Sigstore bundle has a few thousand
+_MISSING = (403, 404, 410)  # S3 answers 403 without the right to list the bucket
 
 
 def fetch_model(
@@ -37,13 +38,13 @@ def fetch_model(
     sha256: str | None = None,
     public_key: Path | None = None,
     signature: Path | None = None,
-    progress: Progress = silent,
-    tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+    progress: Progress | None = None,
+    log: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> Path:
     """Fetch a model and check it: its SHA-256, its signature, and its card as the server would.
 
     The SHA-256 is that of the version's tag, of the argument, or of `ADDRESS.sha256`, which shows
-    what was damaged on its way and not who wrote it. Without any the file is told to be not
+    what was damaged on its way and not who wrote it. Without any, the log says that the file is not
     verified; a signature and the card are checked all the same. A file of the right SHA-256 that
     is there already is checked and not fetched again.
 
@@ -58,7 +59,7 @@ def fetch_model(
             that is unset, signatures are not looked at.
         signature: a file; None: what lies beside the source, under its name with .sig.
         progress: called with the bytes so far and the bytes in all.
-        tell: called with a sentence for people, which says how the file was verified.
+        log: called with one line on how the file was verified.
 
     Returns:
         `out`.
@@ -76,62 +77,55 @@ def fetch_model(
             "Give --public-key FILE or set KIDNEY_PUBLIC_KEY.",
         )
     source = _locate(reference, tracking, precision) if isinstance(reference, str) else reference
-    shown = without_secrets(source.address)
-    signed = _signature(source, signature, shown) if key else b""
-    expected, said_by = _expected(source, sha256, shown)
-    unchecked = out.with_name(f"{out.name}.unchecked")
+    signed = _signature(source, signature) if key else b""
+    expected, origin = _expected(source, sha256)
+
+    def check(file: Path) -> str:
+        try:
+            if key:
+                verify(file, signed, key)
+            check_artifact(file)
+        except KidneyError as error:
+            file.unlink(missing_ok=True)
+            raise ArtifactError(
+                f"{without_secrets(source.address)} is refused and was removed. {error.problem}",
+                error.remedy,
+            ) from error
+        return sha256_of(file)
+
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with locked(out.with_name(f".{out.name}.fetch"), f"Another process fetches {out}: waiting"):
-            is_here = expected and out.is_file() and sha256_of(out) == expected
-            file = out if is_here else _bring(source, unchecked, expected, progress)
-            try:
-                if key:
-                    verify(file, signed, key)
-                check_artifact(file)
-            except KidneyError as error:
-                forget(file)
-                raise ArtifactError(
-                    f"{shown} is refused and was removed. {error.problem}", error.remedy
-                ) from error
-            found = sha256_of(file)
-            file.replace(out)
-            forget(unchecked)
+        if expected and out.is_file() and sha256_of(out) == expected:
+            found = check(out)
+        else:
+            with whole_file(out) as temporary:
+                _copy(source, temporary, expected, progress)
+                found = check(temporary)
     except OSError as error:
         raise DataError(
             f"Expected to write {out}, but: {error.strerror or error}.",
             "Give a file in a folder that can be written to, on a disk that has room.",
         ) from error
     by_key = "signature verified" if key else "no public key, so no signature was looked at"
-    tell(f"{out}: SHA-256 {found}, {said_by}; {by_key}.")
+    log(f"{out}: SHA-256 {found}, {origin}; {by_key}.")
     return out
 
 
 def expected_sha256(reference: str, sha256: str | None = None) -> str | None:
-    """Ask what SHA-256 a model has where it comes from now, without fetching it.
+    """Look up the SHA-256 that a model has at its source, without fetching it.
 
     Args:
         reference: as for `fetch_model`.
-        sha256: the only one that may come; None: any.
+        sha256: the only one to accept; None: any.
 
     Returns:
-        64 hexadecimal digits; None: nobody there says.
+        64 hexadecimal digits; None: the source gives none.
 
     Raises:
-        DataError: whoever keeps it does not answer.
+        DataError: the source does not answer.
         ArtifactError: there is no such version, or it is not the one of `sha256`.
         ConfigError: the reference names no model.
     """
-    source = _locate(reference, None, "float32")
-    return _expected(source, sha256, without_secrets(source.address))[0]
-
-
-def show_progress(done: int, total: int | None) -> None:
-    """Write the bytes so far on stderr, where that is a terminal."""
-    if sys.stderr.isatty():
-        of = f" of {total / 2**20:.1f}" if total else ""
-        end = "\n" if done == total else ""
-        print(f"\r{done / 2**20:.1f}{of} MiB", end=end, file=sys.stderr, flush=True)
+    return _expected(_locate(reference, None, "float32"), sha256)[0]
 
 
 def _locate(reference: str, tracking: str | None, precision: str) -> Source:
@@ -150,7 +144,7 @@ def _locate(reference: str, tracking: str | None, precision: str) -> Source:
             f"{without_secrets(reference)}.",
             "Leave --precision out and name the file itself.",
         )
-    if is_url(reference) or is_s3(reference) or Path(reference).is_file():
+    if is_url(reference) or is_object(reference) or Path(reference).is_file():
         return Source(reference, _beside(reference, ".sig"), None, NO_HEADERS)
     raise ConfigError(
         "Expected NAME@ALIAS, NAME@VERSION, s3://BUCKET/KEY, an http(s) address or a file, but "
@@ -166,18 +160,19 @@ def _beside(address: str, suffix: str) -> str:
     return urlunsplit(parts._replace(path=parts.path + suffix))
 
 
-def _signature(source: Source, given: Path | None, shown: str) -> bytes:
+def _signature(source: Source, given: Path | None) -> bytes:
+    shown = without_secrets(source.address)
     try:
         found = given.read_bytes() if given else _read(source.signature, source)
-    except OSError as error:
-        raise ConfigError(
-            f"Expected a signature at {given}, but: {error.strerror}.", "Correct --signature."
-        ) from error
-    except DataError as error:  # an MLflow server says 500 of what is not in its S3
+    except DataError as error:  # an MLflow server answers 500 where its S3 has none
         raise DataError(
             f"A public key is configured, but the signature of {shown} cannot be had: "
             f"{error.problem}",
             f"{error.remedy} What is not signed is refused: give --signature or ask the publisher.",
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"Expected a signature at {given}, but: {error.strerror}.", "Correct --signature."
         ) from error
     if found is None:
         raise ArtifactError(
@@ -188,13 +183,13 @@ def _signature(source: Source, given: Path | None, shown: str) -> bytes:
     return found
 
 
-def _expected(source: Source, given: str | None, shown: str) -> tuple[str | None, str]:
-    """Return the SHA-256 that the file must have, and who says so."""
+def _expected(source: Source, given: str | None) -> tuple[str | None, str]:
+    """Return the SHA-256 that the file must have, and where it is from."""
     digits = given.strip().lower() if given else None
     if digits and source.sha256 and digits != source.sha256:
         raise ArtifactError(
-            f"Expected {shown} to have the SHA-256 {digits}, but its registry says it has "
-            f"{source.sha256}.",
+            f"Expected {without_secrets(source.address)} to have the SHA-256 {digits}, but its "
+            f"registry says it has {source.sha256}.",
             "The alias may name another version by now: see which one you want.",
         )
     if digits:
@@ -210,9 +205,10 @@ def _expected(source: Source, given: str | None, shown: str) -> tuple[str | None
 def _read(address: str, source: Source) -> bytes | None:
     """Return a small file beside the source; None where there is none."""
     try:
-        if is_url(address) or is_s3(address):
-            url = presigned(address) if is_s3(address) else address
-            return read_url(url, source.headers, _SMALL, _SECONDS)
+        if is_url(address):
+            return read_url(address, source.headers, _MAX_SMALL)
+        if is_object(address):
+            return read_object(address, _MAX_SMALL)
         return Path(address).read_bytes() if Path(address).is_file() else None
     except RefusedError as error:
         if error.status in _MISSING:
@@ -220,25 +216,22 @@ def _read(address: str, source: Source) -> bytes | None:
         raise
 
 
-def _bring(source: Source, path: Path, sha256: str | None, progress: Progress) -> Path:
+def _copy(source: Source, path: Path, sha256: str | None, progress: Progress | None) -> None:
     """Copy the source to `path`, and see that it has the SHA-256."""
-    if is_s3(source.address):
-        url = presigned(source.address)
-        return download(url, path, sha256=sha256, name=source.address, progress=progress)
     if is_url(source.address):
-        return download(
-            source.address, path, sha256=sha256, headers=source.headers, progress=progress
-        )
-    if not Path(source.address).is_file():
+        download(source.address, path, sha256=sha256, headers=source.headers, progress=progress)
+        return
+    if is_object(source.address):
+        download_object(source.address, path, progress)
+    elif Path(source.address).is_file():
+        shutil.copyfile(source.address, path)
+    else:
         raise DataError(
             f"Expected a file at {source.address}, but there is none to be read from here.",
             "Ask the MLflow server that it belongs to: --tracking http(s)://HOST.",
         )
-    with whole_file(path) as temporary:
-        shutil.copyfile(source.address, temporary)
-        if sha256 and (found := sha256_of(temporary)) != sha256:
-            raise DataError(
-                f"Expected {source.address} to have the SHA-256 {sha256}, but it has {found}.",
-                "Copy it again; if it stays so, the file or the hash has changed.",
-            )
-    return path
+    if sha256 and (found := sha256_of(path)) != sha256:
+        raise DataError(
+            f"Expected {source.address} to have the SHA-256 {sha256}, but it has {found}.",
+            "Copy it again; if it stays so, the file or the hash has changed.",
+        )

@@ -1,29 +1,46 @@
-"""Addresses on the web: asked for with care, and told of without the secrets in them."""
+"""Files from the web, whole and checked, through requests.
 
-import base64
-import http.client
+Not pooch: it logs addresses with the passwords in them, and has no limit of size.
+"""
+
+import errno
+import os
 import re
-import ssl
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+
+import requests
+from requests import exceptions
+from urllib3.exceptions import ConnectTimeoutError
 
 from kidney.errors import DataError
+from kidney.files import sha256 as sha256_of
+from kidney.files import whole_file
 
-BY_HAND = "or download it by hand and give the path of the file."
-_SAFE = "/%:@!$&'()*+,;=~?[]"  # in a path or query; spaces and the like are escaped
-_BLOCK = 1 << 16  # bytes; what a kill of a download loses at most
-_MAY_PASS = {408, 425, 429, 500, 502, 503, 504}
+MAX_BYTES = 64 * 2**30
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+Progress = Callable[[int, int | None], None]  # bytes so far, bytes in all if known
+
+_SECONDS = 30.0  # without a byte
+_REACHABLE_SECONDS = 4.0
+_WAITS = (1.0, 2.0, 4.0, 8.0)  # seconds before each further try
+_BLOCK = 1 << 16  # bytes
+_BY_HAND = "or download it by hand and give the path of the file."
+_TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
+_CUT = (requests.ConnectionError, requests.Timeout, exceptions.ChunkedEncodingError)
+_FINAL = (exceptions.SSLError, exceptions.ProxyError)
 _REMEDIES = {
-    401: f"It asks for an account: see that user and password are right, {BY_HAND}",
-    403: f"It may ask for an account or the acceptance of a licence: see its web page, {BY_HAND}",
+    401: f"It asks for an account: see that user and password are right, {_BY_HAND}",
+    403: f"It may ask for an account or the acceptance of a licence: see its web page, {_BY_HAND}",
 }
-
-
-class UnreachableError(DataError):
-    """No server answers at the address."""
 
 
 class RefusedError(DataError):
@@ -34,12 +51,8 @@ class RefusedError(DataError):
         self.status = status
 
 
-class PassingError(Exception):
-    """The server failed in a way that may pass; `status` is that of HTTP, 0 without an answer."""
-
-    def __init__(self, problem: str, status: int = 0) -> None:
-        super().__init__(problem)
-        self.status = status
+class _TransientError(Exception):
+    """The request failed in a way that may pass."""
 
 
 def is_url(text: str) -> bool:
@@ -54,7 +67,7 @@ def without_secrets(url: str) -> str:
     parts = _split(url)
     if parts is None:
         return f"{url.partition(':')[0].lower()}://(no valid address)"
-    return urlunsplit((parts.scheme, _host(parts.netloc), parts.path, "", ""))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
 def check_url(url: str) -> None:
@@ -71,136 +84,191 @@ def check_url(url: str) -> None:
         )
 
 
-def without_user(url: str) -> str:
-    """Return the address of the file alone, its query included, for it tells files apart."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, _host(parts.netloc), parts.path, parts.query, ""))
-
-
-def open_url(url: str, headers: Mapping[str, str], seconds: float) -> Any:
-    """Ask for `url` and return the response, to be closed, once its headers are there.
-
-    Args:
-        url: an address that `check_url` accepts; `USER:PASSWORD@` goes to that host and no other.
-        headers: what to send with it; `Authorization`, too, goes to that host and no other.
-        seconds: how long to wait for the next byte.
+def check_reachable(host: str) -> None:
+    """Open and close one HTTPS connection, before a client that would retry for minutes.
 
     Raises:
-        UnreachableError: no server answers.
-        RefusedError: the server refuses, in a way that stays.
-        DataError: the address leads nowhere, or to where it must not be followed.
-        PassingError: the server fails, in a way that may pass, or answers 416.
+        OSError: `host` cannot be resolved or does not answer within 4 seconds.
     """
-    opener = urllib.request.build_opener(_SafeRedirects)
+    socket.create_connection((host, 443), timeout=_REACHABLE_SECONDS).close()
+
+
+def show_progress(done: int, total: int | None) -> None:
+    """Write the bytes so far on stderr, where that is a terminal."""
+    if sys.stderr.isatty():
+        of = f" of {total / 2**20:.1f}" if total else ""
+        end = "\n" if done == total else ""
+        print(f"\r{done / 2**20:.1f}{of} MiB", end=end, file=sys.stderr, flush=True)
+
+
+def read_url(url: str, headers: Mapping[str, str], max_bytes: int) -> bytes:
+    """Return a small file from memory; see `download` for arguments and errors."""
     try:
-        return opener.open(_request(url, headers), timeout=seconds)
-    except urllib.error.HTTPError as error:
-        error.close()
-        status = f"HTTP {error.code} {http.client.responses.get(error.code, '')}".rstrip()
-        if error.code in _MAY_PASS or error.code == 416:
-            raise PassingError(status, error.code) from None
-        raise RefusedError(
-            f"{without_secrets(url)} was refused: {status}.",
-            _REMEDIES.get(error.code, f"See that the address is right, {BY_HAND}"),
-            error.code,
-        ) from None  # the error itself carries the address, as the next ones may
-    except (urllib.error.URLError, http.client.InvalidURL, ValueError) as error:
-        reason = getattr(error, "reason", "it is no valid address")
-        stays = isinstance(reason, ssl.SSLCertVerificationError | str)
-        raise (DataError if stays else UnreachableError)(
-            f"{without_secrets(url)} cannot be reached: {reason}.",
-            "See that the address is right and that this machine is online (a proxy is taken from "
-            f"HTTPS_PROXY, certificates from SSL_CERT_FILE), {BY_HAND}",
+        return b"".join(_blocks(url, headers, max_bytes))
+    except _TransientError as error:
+        raise DataError(
+            f"{without_secrets(url)} failed: {error}.", "Run the same command again later."
         ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise PassingError(f"the connection was cut: {error or type(error).__name__}") from error
 
 
-def read_url(url: str, headers: Mapping[str, str], max_bytes: int, seconds: float) -> bytes:
-    """Return a small answer from memory.
+def download(
+    url: str,
+    path: Path,
+    *,
+    sha256: str | None = None,
+    max_bytes: int = MAX_BYTES,
+    headers: Mapping[str, str] = NO_HEADERS,
+    progress: Progress | None = None,
+) -> Path:
+    """Download `url` to `path`, which appears only once it is whole.
 
     Args:
-        url: as for `open_url`.
-        headers: as for `open_url`.
-        max_bytes: the most to accept.
-        seconds: how long to wait for the next byte.
+        url: an http or https address; `USER:PASSWORD@` is sent to that host only.
+        path: where the file goes; the folders above it are made.
+        sha256: 64 hexadecimal digits; a file there that has it is not downloaded again.
+        max_bytes: the most bytes to accept.
+        headers: what to send along; `Authorization` goes to that host only.
+        progress: called with the bytes so far and the bytes in all.
 
     Raises:
         RefusedError: the server refuses, for example since there is no such file.
-        DataError: it cannot be had, or is larger.
+        DataError: the file cannot be had, is another one than expected, or does not fit the disk.
+    """
+    expected = sha256.strip().lower() if sha256 else None
+    if expected and not re.fullmatch(r"[0-9a-f]{64}", expected):
+        raise DataError(
+            f"Expected a SHA-256 of 64 hexadecimal digits, but got {sha256!r}.",
+            "Copy it as `sha256sum FILE` prints it, or leave it out.",
+        )
+    if expected and path.is_file() and sha256_of(path) == expected:
+        return path
+
+    def watch(done: int, total: int | None) -> None:
+        if not done and (total or 0) > (free := shutil.disk_usage(path.parent).free):
+            raise OSError(errno.ENOSPC, f"{total} bytes to come, {free} free")
+        if progress:
+            progress(done, total)
+
+    try:
+        with whole_file(path) as temporary:
+            for wait in (*_WAITS, None):
+                try:
+                    with temporary.open("wb") as file:
+                        for block in _blocks(url, headers, max_bytes, watch, bool(expected)):
+                            file.write(block)
+                    break
+                except _TransientError as error:
+                    if wait is None:
+                        raise DataError(
+                            f"{without_secrets(url)} failed {len(_WAITS) + 1} times in a row: "
+                            f"{error}.",
+                            "Run the same command again later.",
+                        ) from None
+                    time.sleep(wait)
+            if expected and (found := sha256_of(temporary)) != expected:
+                raise DataError(
+                    f"Expected {without_secrets(url)} to have the SHA-256 {expected}, but it has "
+                    f"{found}; it was removed.",
+                    "Run again in case it was damaged on its way. If it is the same again, the "
+                    "file or the hash has changed: ask its publisher before you trust it.",
+                )
+    except OSError as error:
+        raise DataError(
+            f"{without_secrets(url)} cannot be written to {path}: {error.strerror or error}.",
+            "See that the disk has room and the folder can be written to.",
+        ) from error
+    return path
+
+
+def _blocks(
+    url: str,
+    headers: Mapping[str, str],
+    max_bytes: int,
+    progress: Progress = lambda *_: None,
+    any_length: bool = True,
+) -> Iterator[bytes]:
+    """Yield the bytes of one request; without `any_length` the server must give the length.
+
+    Errors are raised from None, since those of requests quote the address with its secrets.
     """
     check_url(url)
-    found = b""
+    shown = without_secrets(url)
     try:
-        with open_url(url, headers, seconds) as response:
-            for block in blocks(response):
-                found += block
-                if len(found) > max_bytes:
+        with _get(url, headers) as response:
+            status = f"HTTP {response.status_code} {response.reason or ''}".rstrip()
+            if response.status_code in _TRANSIENT:
+                raise _TransientError(status)
+            if response.status_code != requests.codes.ok:
+                other = f"See that the address is right, {_BY_HAND}"
+                remedy = _REMEDIES.get(response.status_code, other)
+                raise RefusedError(f"{shown} was refused: {status}.", remedy, response.status_code)
+            length = response.headers.get("Content-Length", "")
+            total = int(length) if length.isdecimal() else None
+            if total is None and not any_length and "Transfer-Encoding" not in response.headers:
+                raise DataError(
+                    f"{shown} does not give its length, so nothing shows whether it is whole.",
+                    f"Give its SHA-256, {_BY_HAND}",
+                )
+            done = 0
+            progress(0, total)
+            for block in chain([b""], response.iter_content(_BLOCK)):
+                done += len(block)
+                if max(done, total or 0) > max_bytes:
                     raise DataError(
-                        f"Expected at most {max_bytes} bytes from {without_secrets(url)}, but got "
-                        "more.",
+                        f"{shown} has more than the {max_bytes} bytes that are allowed.",
                         "See that the address is that of the right file.",
                     )
-    except PassingError as error:
+                yield block
+                progress(done, total)
+    except (requests.RequestException, ValueError) as error:
+        # What urllib3 raised has no address in its text.
+        cause = getattr(error.args[0], "reason", None) if error.args else None
+        final = isinstance(error, _FINAL) or isinstance(cause, ConnectTimeoutError)
+        if isinstance(error, _CUT) and not final:
+            cut = "it timed out" if "timed out" in str(error) else "the connection was cut"
+            raise _TransientError(cut) from None
+        reason = re.sub(r"^HTTPS?Connection.*?\): ", "", str(cause or type(error).__name__))
         raise DataError(
-            f"{without_secrets(url)} failed: {error}.", "Run the same command again later."
-        ) from error
-    return found
+            f"{shown} cannot be reached: {reason}.",
+            "See that the address is right and that this machine is online (a proxy is taken from "
+            f"HTTPS_PROXY, certificates from SSL_CERT_FILE), {_BY_HAND}",
+        ) from None
 
 
-def blocks(response: Any) -> Iterator[bytes]:
-    """Yield what the server sends; an error of the network is none of the disk's.
-
-    Raises:
-        PassingError: the connection was cut.
-    """
-    try:
-        while block := response.read(_BLOCK):
-            yield block
-    except (OSError, http.client.HTTPException) as error:
-        raise PassingError(f"the connection was cut: {error or type(error).__name__}") from error
-
-
-def validator(response: Any) -> str:
-    """Return what changes with the bytes: a strong ETag, else the date, else ""."""
-    etag = response.headers.get("ETag", "")
-    weak = etag.startswith("W/")  # of bytes that mean the same but are others
-    found = str((not weak and etag) or response.headers.get("Last-Modified", ""))
-    return found if found.isascii() and found.isprintable() else ""
+def _get(url: str, headers: Mapping[str, str]) -> requests.Response:
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    # Not compressed, so that Content-Length counts the bytes of the file.
+    own = {"User-Agent": "kidney-tumor-identification", "Accept-Encoding": "identity"}
+    return requests.get(
+        urlunsplit((parts.scheme, host, parts.path, parts.query, "")),
+        headers=own | dict(headers),
+        auth=_account(user),
+        hooks={"response": _check_redirect},
+        stream=True,
+        timeout=_SECONDS,
+        verify=os.environ.get("SSL_CERT_FILE") or True,
+    )
 
 
-def _request(url: str, headers: Mapping[str, str]) -> urllib.request.Request:
-    parts = urlsplit(without_user(url))
-    path, query = quote(parts.path, safe=_SAFE), quote(parts.query, safe=_SAFE)
-    made = urllib.request.Request(urlunsplit((*parts[:2], path, query, "")))
-    for name, value in headers.items():
-        secret = name == "Authorization"
-        (made.add_unredirected_header if secret else made.add_header)(name, value)
-    made.add_header("User-Agent", "kidney-tumor-identification")  # some refuse urllib's own
-    if user := urlsplit(url).netloc.rpartition("@")[0]:
-        basic = base64.b64encode(unquote(user).encode()).decode()
-        made.add_unredirected_header("Authorization", f"Basic {basic}")
-    return made
+def _account(user: str) -> tuple[str, str] | Callable[[Any], Any]:
+    if not user:
+        return lambda request: request  # without any, requests would send what ~/.netrc has
+    name, _, password = user.partition(":")
+    return unquote(name, "latin-1"), unquote(password, "latin-1")  # back to the bytes as escaped
 
 
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, but not to where anyone on the way could exchange the file."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        """Refuse the way from https to anything else."""
-        if not is_url(newurl) or (req.type == "https" and urlsplit(newurl).scheme != "https"):
-            raise DataError(
-                f"{without_secrets(req.full_url)} leads to {newurl.partition(':')[0]}:, which is "
-                "not followed.",
-                f"Give the final https address of the file, {BY_HAND}",
-            )
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _host(netloc: str) -> str:
-    return netloc.rpartition("@")[2]
+def _check_redirect(response: requests.Response, *_: Any, **__: Any) -> None:
+    """Refuse a redirect to where anyone on the way could exchange the file."""
+    if not response.is_redirect:
+        return
+    target = urljoin(response.url, response.headers["location"])
+    if not is_url(target) or (response.url[:6] == "https:" and target[:6].lower() != "https:"):
+        raise DataError(
+            f"{without_secrets(response.url)} leads to {target.partition(':')[0]}:, which is not "
+            "followed.",
+            f"Give the final https address of the file, {_BY_HAND}",
+        )
 
 
 def _split(url: str) -> SplitResult | None:

@@ -1,6 +1,6 @@
-"""A version of the registered model: how it is called, what it holds, where a server has it.
+"""A version of the registered model: its names, its files, and where an MLflow server has them.
 
-An MLflow server is asked by its REST interface, so that who only fetches needs no mlflow.
+The server is asked by its REST interface, so fetching needs no mlflow.
 """
 
 import json
@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from kidney.errors import ArtifactError, ConfigError
 from kidney.remote.http import RefusedError, read_url, without_secrets
 
-_SECONDS = 30.0  # without a byte
 _MAX_BYTES = 2**20
 _NO_SUCH = (400, 404)  # MLflow's answers for an unknown alias and an unknown version
 
@@ -68,7 +67,7 @@ class Source:
     Attributes:
         address: http(s), s3:// or the path of a file.
         signature: the same of its signature.
-        sha256: 64 hexadecimal digits; None: nobody says.
+        sha256: 64 hexadecimal digits; None: unknown.
         headers: what to send to the host of both.
     """
 
@@ -107,7 +106,7 @@ def file_of(reference: Reference, tags: Mapping[str, str], precision: str) -> Ve
 def find_version(server: str, reference: Reference, precision: str = "float32") -> Source:
     """Ask an MLflow server where a file of a version lies.
 
-    Who asks is told by `USER:PASSWORD@` in the address, else MLFLOW_TRACKING_USERNAME and
+    The account is `USER:PASSWORD@` of the address, else MLFLOW_TRACKING_USERNAME and
     MLFLOW_TRACKING_PASSWORD, else MLFLOW_TRACKING_TOKEN. What the server keeps in s3:// or at a
     web address is fetched there, everything else through the server.
 
@@ -121,8 +120,18 @@ def find_version(server: str, reference: Reference, precision: str = "float32") 
         DataError: the server does not answer, or refuses.
     """
     server, headers = _with_credentials(server.rstrip("/"))
+
+    def ask(what: str, **query: str) -> Any:
+        return _ask(f"{server}/api/2.0/mlflow/{what}?{urlencode(query)}", headers, reference)
+
     try:
-        number, tags, folder = _look_up(server, headers, reference)
+        if reference.number:
+            answer = ask("model-versions/get", name=reference.name, version=reference.number)
+        else:
+            answer = ask("registered-models/alias", name=reference.name, alias=reference.which)
+        version = {"name": reference.name, "version": answer["model_version"]["version"]}
+        tags = {tag["key"]: tag["value"] for tag in answer["model_version"].get("tags", [])}
+        folder = ask("model-versions/get-download-uri", **version)["artifact_uri"]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ArtifactError(
             f"Expected an MLflow server at {without_secrets(server)}, but its answer is of another "
@@ -130,30 +139,11 @@ def find_version(server: str, reference: Reference, precision: str = "float32") 
             "See that --tracking or MLFLOW_TRACKING_URI is the address that its pages have.",
         ) from error
     file = file_of(reference, tags, precision)
-    version = {"name": reference.name, "version": number}
     address, signature = (
         _address(server, folder, path, version) for path in (file.path, file.signature)
     )
     at_server = urlsplit(address).netloc == urlsplit(server).netloc
     return Source(address, signature, tags.get(file.sha256_tag), headers if at_server else {})
-
-
-def _look_up(
-    server: str, headers: Mapping[str, str], reference: Reference
-) -> tuple[str, dict[str, str], str]:
-    """Return number, tags and folder of a version."""
-
-    def ask(what: str, **query: str) -> Any:
-        return _ask(f"{server}/api/2.0/mlflow/{what}?{urlencode(query)}", headers, reference)
-
-    if reference.number:
-        answer = ask("model-versions/get", name=reference.name, version=reference.number)
-    else:
-        answer = ask("registered-models/alias", name=reference.name, alias=reference.which)
-    number = answer["model_version"]["version"]
-    tags = {tag["key"]: tag["value"] for tag in answer["model_version"].get("tags", [])}
-    answer = ask("model-versions/get-download-uri", name=reference.name, version=number)
-    return number, tags, answer["artifact_uri"]
 
 
 def _address(server: str, folder: str, path: str, version: Mapping[str, str]) -> str:
@@ -184,7 +174,7 @@ def _with_credentials(server: str) -> tuple[str, Mapping[str, str]]:
 
 def _ask(url: str, headers: Mapping[str, str], reference: Reference) -> Any:
     try:
-        return json.loads(read_url(url, headers, _MAX_BYTES, _SECONDS))
+        return json.loads(read_url(url, headers, _MAX_BYTES))
     except RefusedError as error:
         if error.status in _NO_SUCH:
             raise ArtifactError(

@@ -1,133 +1,132 @@
-"""Objects in S3 and what speaks its language.
+"""Objects in S3, Google Cloud Storage and Azure, through pyarrow.fs.
 
-Account, region and endpoint are found as boto3 finds them: AWS_ACCESS_KEY_ID, AWS_PROFILE, the role
-of the machine; AWS_REGION; AWS_ENDPOINT_URL.
+A name is s3://BUCKET/KEY, gs://BUCKET/KEY or abfs(s)://CONTAINER@ACCOUNT.dfs.core.windows.net/KEY.
+Accounts are found as each provider's own tools find them, for S3 also AWS_ENDPOINT_URL, which
+`FileSystem.from_uri` heeds and `S3FileSystem` does not.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from functools import cache
+from pathlib import Path
+from typing import Any
 
 from kidney.errors import DataError
-from kidney.remote.http import RefusedError
+from kidney.remote.http import Progress, RefusedError
 
-_SECONDS = 3600  # how long an address is good for
-_PAGE = 1000  # objects that are listed at a time; S3 gives no more
-
-
-class Listed(NamedTuple):
-    """An object as its bucket lists it; the tag changes with the content."""
-
-    name: str  # s3://BUCKET/KEY
-    tag: str
+_BLOCK = 1 << 20  # bytes
 
 
-def is_s3(text: str) -> bool:
-    """Tell whether the text begins like the name of an object: s3://."""
-    return text.startswith("s3://")
+def is_object(text: str) -> bool:
+    """Tell whether the text begins like the name of an object."""
+    return re.match(r"(s3|gs|abfss?)://", text) is not None
 
 
-def presigned(name: str) -> str:
-    """Return a web address under which `s3://BUCKET/KEY` can be had for an hour.
+def list_objects(folder: str) -> list[tuple[str, str]]:
+    """Return name and version of the objects below a folder, sorted; a bucket is a folder, too.
+
+    Versions are size and time, which change with the content.
 
     Raises:
-        DataError: boto3 is not installed, has no account, or the name is none.
-        RefusedError: there is no such object for this account.
+        DataError: as for `read_object`, and so for all that follow.
     """
-    place = _place(name)
-    client = _client(name)
-    with _told(name):
-        client.head_object(**place)  # says what is wrong, and finds the region of the bucket
-        return str(client.generate_presigned_url("get_object", place, ExpiresIn=_SECONDS))
+    with _open(folder, is_folder=True) as (filesystem, path):
+        from pyarrow.fs import FileSelector
+
+        found = filesystem.get_file_info(FileSelector(path, recursive=True, allow_not_found=True))
+    root = folder.rstrip("/")
+    return sorted(
+        (root + info.path.removeprefix(path), f"{info.size} {info.mtime_ns}")
+        for info in found
+        if info.is_file
+    )
 
 
-class Store:
-    """What can be read, written and listed with one account. Threads may share it.
-
-    Args:
-        name: of an object or prefix, for errors.
+def read_object(name: str, max_bytes: int | None = None) -> bytes:
+    """Return the object's bytes; one with more than `max_bytes` is refused with status 413.
 
     Raises:
-        DataError: boto3 is not installed, or nothing is known of an account or region. All methods
-            raise it too where S3 cannot be reached, and RefusedError where it refuses.
+        RefusedError: there is no such object (404), or the store refuses.
+        DataError: pyarrow is not installed, or the store cannot be reached.
     """
-
-    def __init__(self, name: str) -> None:
-        self._client = _client(name)
-
-    def listed(self, prefix: str) -> Iterator[Listed]:
-        """Yield the objects whose names begin with `prefix`, sorted, a page at a time."""
-        bucket, _, begin = prefix.removeprefix("s3://").partition("/")
-        pages = self._client.get_paginator("list_objects_v2")
-        with _told(prefix):
-            for page in pages.paginate(
-                Bucket=bucket, Prefix=begin, PaginationConfig={"PageSize": _PAGE}
-            ):
-                for entry in page.get("Contents", ()):
-                    yield Listed(f"s3://{bucket}/{entry['Key']}", entry["ETag"].strip('"'))
-
-    def read(self, name: str, most: int | None = None) -> bytes:
-        """Return the object's bytes; one with more than `most` is refused with status 413."""
-        with _told(name):
-            answer = self._client.get_object(**_place(name))
-            if most is not None and answer["ContentLength"] > most:
-                raise RefusedError(
-                    f"Expected {name} to have at most {most:,} bytes, but it has "
-                    f"{answer['ContentLength']:,}.",
-                    "Name objects that hold slices.",
-                    413,
-                )
-            return bytes(answer["Body"].read())
-
-    def write(self, name: str, data: bytes) -> None:
-        """Put an object; S3 shows it whole or not at all."""
-        with _told(name):
-            self._client.put_object(**_place(name), Body=data)
-
-    def remove(self, name: str) -> None:
-        """Remove an object, if it is there."""
-        with _told(name):
-            self._client.delete_object(**_place(name))
+    with _open(name) as (filesystem, path), filesystem.open_input_file(path) as file:
+        if max_bytes is not None and (size := file.size()) > max_bytes:
+            raise RefusedError(
+                f"Expected {name} to have at most {max_bytes:,} bytes, but it has {size:,}.",
+                "Name objects that hold slices.",
+                413,
+            )
+        return bytes(file.read())
 
 
-def _place(name: str) -> dict[str, str]:
-    bucket, _, key = name.removeprefix("s3://").partition("/")
-    if not bucket or not key:
-        raise DataError(f"Expected s3://BUCKET/KEY, but got {name!r}.", "Name the file itself.")
-    return {"Bucket": bucket, "Key": key}
+def download_object(name: str, path: Path, progress: Progress | None = None) -> None:
+    """Write the object's bytes to `path`."""
+    with _open(name) as (filesystem, key), filesystem.open_input_file(key) as file:
+        done, size = 0, file.size()
+        with path.open("wb") as out:
+            while block := file.read(_BLOCK):
+                done += out.write(block)
+                if progress:
+                    progress(done, size)
 
 
-def _client(name: str) -> Any:
+def write_object(name: str, data: bytes) -> None:
+    """Put an object. S3 and Google show it whole or not at all, Azure one of no bytes meanwhile."""
+    with _open(name) as (filesystem, path), filesystem.open_output_stream(path) as file:
+        file.write(data)
+
+
+def remove_object(name: str) -> None:
+    """Remove an object, if it is there."""
     try:
-        import boto3
-        from botocore.config import Config
-    except ImportError as error:
-        raise DataError(
-            f"Expected boto3 to be installed to reach {name}, but it is not.",
-            "pip install 'kidney-tumor-identification[s3]', or use files or an https address.",
-        ) from error
-    with _told(name):
-        return boto3.client("s3", config=Config(signature_version="s3v4"))
+        with _open(name) as (filesystem, path):
+            filesystem.delete_file(path)
+    except RefusedError as error:
+        if error.status != 404:
+            raise
 
 
 @contextmanager
-def _told(name: str) -> Iterator[None]:
-    """Turn what boto3 raises into errors for people."""
-    from botocore.exceptions import BotoCoreError, ClientError
+def _open(name: str, *, is_folder: bool = False) -> Iterator[tuple[Any, str]]:
+    """Yield the file system of an object and its path there, and turn errors into those for people.
 
+    pyarrow raises OSError with the status of HTTP in its text, and ArrowInvalid, a ValueError.
+    """
+    bucket, _, key = name.partition("://")[2].partition("/")
+    if not bucket or not (key or is_folder):
+        raise DataError(f"Expected s3://BUCKET/KEY, but got {name!r}.", "Name the file itself.")
     try:
-        yield
-    except ClientError as error:
-        status = int(error.response["ResponseMetadata"]["HTTPStatusCode"])
-        raise RefusedError(
-            f"{name} was refused: HTTP {status}.",
-            "See that bucket and key are right, and that the account (AWS_PROFILE or "
-            "AWS_ACCESS_KEY_ID) may read the object.",
-            status,
+        filesystem, base = _connect(name.removesuffix(key).rstrip("/"))
+        yield filesystem, f"{base}/{key}".rstrip("/")
+    except ImportError as error:
+        raise DataError(
+            f"Expected pyarrow to be installed to reach {name}, but it is not.",
+            "pip install 'kidney-tumor-identification[s3]', or use files or an https address.",
         ) from error
-    except (BotoCoreError, ValueError) as error:
+    except (FileNotFoundError, ValueError) as error:  # such as a//b, which pyarrow does not read
+        raise _refused(name, 404) from error
+    except OSError as error:
+        if found := re.search(r"HTTP status (\d+)|AWS Error ACCESS_DENIED", str(error)):
+            raise _refused(name, int(found[1] or 403)) from error
         raise DataError(
             f"{name} cannot be reached: {error}.",
             "Give an account (AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), a "
             "region (AWS_REGION) and, for another provider, AWS_ENDPOINT_URL.",
         ) from error
+
+
+@cache  # to connect takes a while; threads may share it
+def _connect(bucket: str) -> tuple[Any, str]:
+    from pyarrow.fs import FileSystem
+
+    filesystem, base = FileSystem.from_uri(bucket)
+    return filesystem, base.rstrip("/")  # that of Azure ends with one
+
+
+def _refused(name: str, status: int) -> RefusedError:
+    return RefusedError(
+        f"{name} was refused: HTTP {status}.",
+        "See that bucket and key are right, and that the account may read the object.",
+        status,
+    )

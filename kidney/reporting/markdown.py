@@ -1,8 +1,14 @@
-"""Values as Markdown that shows them and nothing else: no tag, no link, no folder of a machine."""
+"""Markdown for people: values shown as text, tables, and cards that the Hugging Face Hub reads."""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from huggingface_hub import CardData, RepoCard
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from kidney.reporting.labels import figure_name, number, value_and_interval, with_interval
 
 # /home/someone/file.zip and C:\Users\someone\file.zip, but neither https://host/a/b nor 512/256.
 _FOLDERS = re.compile(
@@ -10,47 +16,67 @@ _FOLDERS = re.compile(
 )
 
 
-def text(value: object) -> str:
+def text(value: object) -> Markup:
     """Show a value as text: it cannot open a tag, a link, a table cell or a line.
 
-    Of an absolute path only the last name is left: where a file lay tells of a machine and its
-    user, and nothing of the file.
+    Of an absolute path only the last name is left: a folder tells of a machine and its user, and
+    nothing of the file. Markup is Markdown already and stays as it is.
     """
+    if isinstance(value, Markup):
+        return value
     plain = _FOLDERS.sub("", " ".join(str(value).split()))
     plain = plain.replace("&", "&amp;").replace("<", "&lt;")
     for mark in "\\`*_[]|#":
         plain = plain.replace(mark, f"\\{mark}")
-    return plain
+    return Markup(plain)
 
 
-def bullets(content: Mapping[str, Any]) -> list[str]:
-    """Return a line for each entry; a mapping or a list in it is told in one line."""
-    return [f"- {text(name.replace('_', ' '))}: {listed(said)}" for name, said in content.items()]
+def bullets(content: Mapping[str, Any]) -> Markup:
+    """Return a line for each entry; a mapping or a list in it is written in one line."""
+    entries = content.items()
+    return Markup("\n".join(f"- {text(key.replace('_', ' '))}: {_line(v)}" for key, v in entries))
 
 
-def listed(said: Any) -> str:
-    """Tell a value, a list of values or a mapping in one line."""
-    if isinstance(said, Mapping):
-        return ", ".join(f"{text(name)} {text(value)}" for name, value in said.items())
-    return ", ".join(map(text, said)) if isinstance(said, list) else text(said)
+def _line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{text(name)} {text(one)}" for name, one in value.items())
+    return ", ".join(map(text, value)) if isinstance(value, list | tuple) else text(value)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
-    """Return the lines of a table; the first column is read as names."""
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
+    """Return a table; the first column is read as names."""
     lines = [header, ["---"] * len(header), *rows]
-    first, rule, *rest = (f"| {' | '.join(map(text, line))} |" for line in lines)
-    return [first, rule, *rest]
+    return Markup("\n".join(f"| {' | '.join(map(text, line))} |" for line in lines))
 
 
-def document(title: str, lead: str, sections: Mapping[str, Sequence[str]]) -> str:
-    """Return a document: a title, a paragraph, and a heading with its lines for each section.
+# Autoescape would write HTML; `text` comes first and leaves nothing to escape.
+_CARDS = Environment(
+    loader=PackageLoader("kidney.reporting"),
+    autoescape=True,
+    finalize=text,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_CARDS.globals |= {
+    "bullets": bullets,
+    "figure_name": figure_name,
+    "number": number,
+    "pair": value_and_interval,
+    "table": table,
+    "with_interval": with_interval,
+}
+
+
+def card(templates: list[str], kind: type[RepoCard], data: CardData, **context: Any) -> str:
+    """Return a card of the hub: its metadata as a YAML block, then the template.
 
     Args:
-        title: plain text.
-        lead: Markdown; empty for none.
-        sections: heading as plain text -> Markdown lines.
+        templates: of kidney/reporting/templates; the first that is there.
+        kind: ModelCard or DatasetCard.
+        data: the metadata.
+        context: what the template names; all values but Markup are shown as text.
     """
-    lines = [f"# {text(title)}", *(["", lead] if lead else [])]
-    for heading, content in sections.items():
-        lines += ["", f"## {text(heading)}", "", *content]
-    return "\n".join(lines) + "\n"
+    body = _CARDS.select_template(templates).render(context)
+    frame = "---\n{{ card_data }}\n---\n\n{{ body }}\n"
+    return str(kind.from_template(data, template_str=frame, body=body.strip()))

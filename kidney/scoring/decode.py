@@ -1,4 +1,4 @@
-"""One file of an archive to its grey slices, and to ids that tell nobody whose they are."""
+"""One file of an archive to its grey slices, with pseudonyms for the ids of the patient."""
 
 import tempfile
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from kidney.imaging.pictures import decode_picture, is_picture
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import Window, to_grey
 
-_START = 132  # bytes that tell what a file is
+_START = 132  # bytes that show what a file is
 _NAME = "the file"  # in messages: its path stands beside them
 _MAGIC = b"DICM"
 
@@ -47,7 +47,7 @@ def decode(data: bytes, window: Window, key: bytes) -> Decoded:
         key: of the pseudonyms.
 
     Raises:
-        ImageError: it is no slice. What it says quotes nothing of the file.
+        ImageError: it is no slice. The message quotes nothing of the file.
     """
     start = data[:_START]
     try:
@@ -60,9 +60,7 @@ def decode(data: bytes, window: Window, key: bytes) -> Decoded:
             file.write(data)
             file.flush()
             return Decoded(read_slices(Path(file.name), window, _NAME))
-    except ImageTypeError:
-        raise
-    except ImageSizeError:
+    except (ImageTypeError, ImageSizeError):
         raise
     except ImageError as error:
         # Behind the colon a decoder quotes what it stumbled over: a patient's name, perhaps.

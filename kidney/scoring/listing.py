@@ -1,16 +1,17 @@
-"""What an archive holds, listed bit by bit: the same archive always gives the same chunks."""
+"""What an archive holds, in chunks: the same archive always gives the same ones."""
 
 import csv
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import NamedTuple
 
 from kidney.errors import DataError
-from kidney.remote.object_store import Store, is_s3
+from kidney.remote.object_store import is_object, list_objects
 
-MOST_FILES = 128  # of a chunk
+MAX_FILES = 128  # of a chunk
 _ENDS = 64  # one file in so many ends its chunk
 
 
@@ -19,8 +20,8 @@ class File(NamedTuple):
 
     Attributes:
         path: absolute, or s3://BUCKET/KEY.
-        version: changes with its content: size and time, or what S3 calls it; "" where the file
-            cannot be looked at, which whoever reads it will find out.
+        version: size and time, which change with its content; "" where the file cannot be looked
+            at: reading it will fail and report why.
     """
 
     path: str
@@ -43,16 +44,16 @@ def list_archive(archive: str) -> Iterator[File]:
     """Yield the files of an archive, in an order that does not change from run to run.
 
     Args:
-        archive: a folder, of any depth; a prefix in S3 (s3://BUCKET/FOLDER); or a list: a text file
-            with a path a line, or a CSV file with a column `path`. A path of a list is that of a
-            file, a folder of files (a study), an object, or a prefix in S3 that ends with a slash;
-            relative ones begin where the list lies.
+        archive: a folder, of any depth, or s3://BUCKET/FOLDER; or a list: a text file with a path a
+            line, or a CSV file with a column `path`. A path of a list is that of a file, a folder
+            of files (a study), an object, or a folder of objects that ends with a slash; relative
+            ones begin where the list lies.
 
     Raises:
         DataError: there is no such archive, or a list that is none.
     """
-    if is_s3(archive):
-        yield from _objects(archive.rstrip("/") + "/")
+    if is_object(archive):
+        yield from starmap(File, list_objects(archive))
         return
     path = Path(os.path.abspath(archive))  # noqa: PTH100  resolve() would follow links
     if path.is_dir():
@@ -67,7 +68,7 @@ def list_archive(archive: str) -> Iterator[File]:
 
 
 def chunks(files: Iterable[File], recipe: str) -> Iterator[Chunk]:
-    """Deal files to chunks in their order.
+    """Divide files into chunks in their order.
 
     Where a chunk ends depends on the names of its files alone (content-defined chunking,
     Muthitacharoen et al. 2001), so a file that comes or goes changes the chunk that it belongs to
@@ -81,7 +82,7 @@ def chunks(files: Iterable[File], recipe: str) -> Iterator[Chunk]:
     for file in files:
         chunk.append(file)
         ends = hashlib.sha256(_bytes(file.path)).digest()[0] % _ENDS == 0
-        if ends or len(chunk) == MOST_FILES:
+        if ends or len(chunk) == MAX_FILES:
             yield _chunk(chunk, recipe)
             chunk = []
     if chunk:
@@ -89,11 +90,9 @@ def chunks(files: Iterable[File], recipe: str) -> Iterator[Chunk]:
 
 
 def _chunk(files: list[File], recipe: str) -> Chunk:
-    digest = hashlib.sha256(recipe.encode())
-    for file in files:
-        for text in file:
-            digest.update(b"\0" + _bytes(text))
-    return Chunk(digest.hexdigest()[:16], tuple(file.path for file in files))
+    parts = [recipe.encode(), *(_bytes(text) for file in files for text in file)]
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
+    return Chunk(digest[:16], tuple(file.path for file in files))
 
 
 def _bytes(text: str) -> bytes:
@@ -122,19 +121,15 @@ def _file(path: str) -> File:
     return File(path, f"{state.st_size} {state.st_mtime_ns}")
 
 
-def _objects(prefix: str) -> Iterator[File]:
-    for name, tag in Store(prefix).listed(prefix):
-        if not name.endswith("/"):  # what a browser of S3 makes for an empty folder
-            yield File(name, tag)
-
-
 def _list(path: Path) -> Iterator[File]:
     for name in _names(path):
-        if is_s3(name):
-            yield from _objects(name) if name.endswith("/") else [File(name, "listed")]
+        if is_object(name):
+            yield from (
+                starmap(File, list_objects(name)) if name.endswith("/") else [File(name, "listed")]
+            )
             continue
-        whole = os.path.abspath(path.parent / name)  # noqa: PTH100
-        yield from _folder(Path(whole)) if os.path.isdir(whole) else [_file(whole)]  # noqa: PTH112
+        absolute = Path(os.path.abspath(path.parent / name))  # noqa: PTH100
+        yield from _folder(absolute) if absolute.is_dir() else [_file(str(absolute))]
 
 
 def _names(path: Path) -> Iterator[str]:

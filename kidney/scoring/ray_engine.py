@@ -4,11 +4,12 @@ import json
 import logging
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 # Read when ray is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -16,11 +17,11 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # at 15, its default, all els
 
 import ray
 import ray.data
+from loky import cpu_count  # type: ignore[import-untyped]
 
-from kidney.artifact.cores import cores
 from kidney.errors import DataError, KidneyError
 from kidney.scoring.listing import Chunk
-from kidney.scoring.scorer import Scorer
+from kidney.scoring.scorer import Job, Scorer
 
 _STORE_BYTES = 80 * 2**20  # only chunks of names and counts go through it, and the model once
 _CHUNKS_A_WORKER = 1024  # of one execution, so that what Ray Data remembers of it does not grow
@@ -41,14 +42,14 @@ def engine(address: str | None) -> Iterator[int]:
     common: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if address:
-            package = str(Path(__file__).parents[1])
-            ray.init(address, runtime_env={"py_modules": [package]}, **common)
+            package = {"py_modules": [str(Path(__file__).parents[1])]}
+            ray.init(address, runtime_env=package, **common)
         else:
             # Nobody else may hand work to it; without one, Ray puts a token into the home folder.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
             ray.init(
                 "local",
-                num_cpus=cores(),
+                num_cpus=cpu_count(),
                 include_dashboard=False,
                 object_store_memory=_STORE_BYTES,
                 **common,
@@ -68,18 +69,18 @@ def engine(address: str | None) -> Iterator[int]:
         ray.shutdown()
 
 
-def score_chunks(
-    chunks: Iterable[Chunk], workers: int, *, model: bytes, window: str, key: bytes, out: str
-) -> Iterator[dict[str, Any]]:
-    """Yield what `Scorer` returns for each chunk, in the order in which they are done.
+class Scored(NamedTuple):
+    """What came of a chunk; began and ended in seconds since 1970."""
 
-    Args:
-        chunks: taken as they are needed.
-        workers: each has a core.
-        model: see `Scorer`, and so window, key and out.
-        window: see `model`.
-        key: see `model`.
-        out: see `model`.
+    counts: Counter[str]
+    began: float
+    ended: float
+
+
+def score_chunks(chunks: Iterable[Chunk], workers: int, model: bytes, job: Job) -> Iterator[Scored]:
+    """Yield what came of each chunk, in the order in which they are done.
+
+    Chunks are taken as they are needed; each worker has a core.
 
     Raises:
         KidneyError: as a worker raised it.
@@ -91,24 +92,25 @@ def score_chunks(
             [{"chunk": json.dumps(chunk)} for chunk in some], override_num_blocks=len(some)
         ).map(
             _Worker,  # type: ignore[arg-type]  # Ray calls what it makes of the class
-            fn_constructor_args=(stored, window, key, out),
+            fn_constructor_args=(stored, job),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(some))),
             num_cpus=1,
         )
         try:
-            yield from data.iter_rows()
+            for row in data.iter_rows():
+                yield Scored(Counter(json.loads(row["counts"])), row["began"], row["ended"])
         except Exception as error:
-            raise _told(error) from error
+            raise _of_the_worker(error) from error
 
 
 class _Worker(Scorer):
     """A scorer whose model came through Ray's store."""
 
-    def __init__(self, model: Any, window: str, key: bytes, out: str) -> None:
-        super().__init__(ray.get(model), window, key, out)
+    def __init__(self, model: Any, job: Job) -> None:
+        super().__init__(ray.get(model), job)
 
 
-def _told(error: BaseException) -> BaseException:
+def _of_the_worker(error: BaseException) -> BaseException:
     """Return the error for people that a worker raised, if it was one."""
     link: BaseException | None = error
     while link is not None:

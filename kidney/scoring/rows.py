@@ -1,29 +1,19 @@
-"""Answers to rows of Parquet: one a slice, and one for each file that gave none."""
+"""Predictions to rows of Parquet: one a slice, and one for each file that gave none."""
 
-import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
+import pyarrow as pa
 
 from kidney.artifact.card import ModelCard
-from kidney.artifact.decision import decide
-from kidney.artifact.predictor import Answer
+from kidney.artifact.predictor import Prediction
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyError, NoSliceError
 from kidney.scoring.decode import Decoded
 
 PROBABILITY = "probability_"  # and the name of the class
-ERRORS = pa.schema(
-    [
-        ("path", pa.string()),
-        ("kind", pa.string()),
-        ("problem", pa.string()),
-        ("remedy", pa.string()),
-    ]
-)
+ERRORS = pa.schema(dict.fromkeys(("path", "kind", "problem", "remedy"), pa.string()))
 # The first that fits; what is passed over belongs to studies and holds no slice, like a report.
 _KINDS: Sequence[tuple[type[KidneyError], str]] = (
     (NoSliceError, "passed_over"),
@@ -41,49 +31,40 @@ def slices_schema(classes: Sequence[str], model: str) -> pa.Schema:
         classes: of the card.
         model: SHA-256 of its file, kept with the schema.
     """
-    return pa.schema(
-        [
-            ("path", pa.string()),
-            ("frame", pa.int32()),
-            ("instance", pa.int32()),
-            ("study", pa.string()),
-            ("series", pa.string()),
-            ("patient", pa.string()),
-            ("height", pa.int32()),
-            ("width", pa.int32()),
-            ("decision", pa.string()),
-            ("label", pa.string()),
-            *((PROBABILITY + name, pa.float32()) for name in classes),
-            ("prediction_set", pa.list_(pa.string())),
-            ("suspected", pa.list_(pa.string())),
-            ("ood_score", pa.float32()),
-            ("evidence", pa.float32()),
-            ("peak_row", pa.float32()),
-            ("peak_column", pa.float32()),
-        ],
-        metadata={"kidney.model": model},
-    )
+    text, integer, number = pa.string(), pa.int32(), pa.float32()
+    columns = {
+        "path": text,
+        **dict.fromkeys(("frame", "instance"), integer),
+        **dict.fromkeys(("study", "series", "patient"), text),
+        **dict.fromkeys(("height", "width"), integer),
+        **dict.fromkeys(("decision", "label"), text),
+        **dict.fromkeys((PROBABILITY + name for name in classes), number),
+        **dict.fromkeys(("prediction_set", "suspected"), pa.list_(text)),
+        **dict.fromkeys(("ood_score", "evidence", "peak_row", "peak_column"), number),
+    }
+    return pa.schema(columns, metadata={"kidney.model": model})
 
 
 def slice_row(
-    path: str, decoded: Decoded, frame: int, answer: Answer, card: ModelCard
+    path: str, decoded: Decoded, frame: int, prediction: Prediction, card: ModelCard
 ) -> dict[str, Any]:
     """Return what the columns of `slices_schema` hold of one slice.
 
     Args:
         path: of its file.
         decoded: the file.
-        frame: place of the slice in it, from 0.
-        answer: to the slice.
+        frame: position of the slice in it, from 0.
+        prediction: for the slice.
         card: of the model.
     """
     height, width = decoded.slices[frame].shape
-    said = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
-    evidence = answer.evidence[card.classes.index(said.label)]
+    decision = prediction.decision
+    evidence = prediction.evidence[card.classes.index(decision.label)]
     row, column = np.unravel_index(evidence.argmax(), evidence.shape)
-    top, left, bottom, right = answer.region or (0.0, 0.0, float(height), float(width))
+    top, left, bottom, right = prediction.region or (0.0, 0.0, float(height), float(width))
+    probabilities = zip(card.classes, prediction.probabilities, strict=True)
     return {
-        "path": shown(path),
+        "path": as_text(path),
         "frame": frame,
         "instance": decoded.instance,
         "study": decoded.study,
@@ -91,15 +72,12 @@ def slice_row(
         "patient": decoded.patient,
         "height": height,
         "width": width,
-        "decision": said.outcome,
-        "label": said.label,
-        **{
-            PROBABILITY + name: float(value)
-            for name, value in zip(card.classes, answer.probabilities, strict=True)
-        },
-        "prediction_set": list(said.prediction_set),
-        "suspected": list(said.suspected),
-        "ood_score": answer.ood_score,
+        "decision": decision.outcome,
+        "label": decision.label,
+        **{PROBABILITY + name: float(value) for name, value in probabilities},
+        "prediction_set": list(decision.prediction_set),
+        "suspected": list(decision.suspected),
+        "ood_score": prediction.ood_score,
         "evidence": float(evidence.max()),
         "peak_row": top + (int(row) + 0.5) / evidence.shape[0] * (bottom - top),
         "peak_column": left + (int(column) + 0.5) / evidence.shape[1] * (right - left),
@@ -109,26 +87,9 @@ def slice_row(
 def error_row(path: str, error: KidneyError) -> dict[str, str]:
     """Return what the columns of `ERRORS` hold of a file that gave no slice."""
     kind = next(name for type_, name in _KINDS if isinstance(error, type_))
-    return {"path": shown(path), "kind": kind, "problem": error.problem, "remedy": error.remedy}
+    return {"path": as_text(path), "kind": kind, "problem": error.problem, "remedy": error.remedy}
 
 
-def shown(path: str) -> str:
+def as_text(path: str) -> str:
     r"""Return the path as text: bytes in it that are no UTF-8 become \xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def to_parquet(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
-    """Return a Parquet file; the same rows always give the same bytes."""
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def kinds_of(data: bytes) -> list[str]:
-    """Return the kind of each row of a file of ERRORS."""
-    return list(pq.read_table(io.BytesIO(data), columns=["kind"])["kind"].to_pylist())
-
-
-def rows_of(data: bytes) -> int:
-    """Return how many rows a Parquet file has."""
-    return int(pq.read_metadata(io.BytesIO(data)).num_rows)

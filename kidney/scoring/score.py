@@ -1,28 +1,52 @@
 """An archive to its results: what is missing is scored, what is there is kept."""
 
-import json
 import platform
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
-from typing import Any
+
+from tqdm import tqdm
 
 from kidney.artifact.card import ModelCard
 from kidney.artifact.predictor import check_artifact
 from kidney.errors import ConfigError, DataError
 from kidney.files import sha256 as sha256_of
 from kidney.imaging.deidentify import pseudonym, read_key
-from kidney.imaging.windows import Window, window_named
-from kidney.remote.object_store import is_s3
+from kidney.imaging.windows import window_named
+from kidney.remote.object_store import is_object
 from kidney.scoring.listing import Chunk, chunks, list_archive
-from kidney.scoring.progress import Progress
 from kidney.scoring.ray_engine import engine, score_chunks
 from kidney.scoring.results import SLICES, Results
-from kidney.scoring.storage import Place
+from kidney.scoring.scorer import Job
 
 _LIBRARIES = ("kidney-tumor-identification", "numpy", "onnxruntime", "pyarrow", "pydicom", "ray")
+_LOG_SECONDS = 30.0  # between two lines where stderr is no terminal
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to.
+
+    Attributes:
+        slices: all that are in the results.
+        kept: of these, scored by a run before.
+        errors: files of each kind of bad.
+        rate: slices a second, from the first file that was begun to the last one that was done.
+    """
+
+    slices: int
+    kept: int
+    errors: Counter[str]
+    rate: float
+
+    def __str__(self) -> str:
+        kept = f" ({self.kept:,} of them before)" if self.kept else ""
+        bad = self.errors.total()
+        return f"{self.slices:,} slices{kept}, bad files: {bad:,}, {self.rate:.1f}/s"
 
 
 def score(
@@ -32,9 +56,8 @@ def score(
     *,
     window: str | None = None,
     address: str | None = None,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Score every slice of an archive; go on where a run before was cut off.
+) -> Outcome:
+    """Score every slice of an archive, with progress on stderr; go on where a run was cut off.
 
     Args:
         archive: see `list_archive`.
@@ -44,94 +67,82 @@ def score(
         model: the kidney.onnx.
         window: name or WIDTH/LEVEL in HU; None: that of the model's card.
         address: see `engine`.
-        progress: told of what is done.
-
-    Returns:
-        The summary.
 
     Raises:
         KidneyError: no such archive, model, window, cluster or folder; or the results there are of
             another archive or model.
     """
-    progress = progress or Progress()
     card, sha256 = check_artifact(model), sha256_of(model)
-    shown = _window(card, window)
-    source, out = _whole(archive), _whole(out)
+    shown = window_named(window) if window else card.window.window
+    source, out = _absolute(archive), _absolute(out)
     if f"{out}/".startswith(f"{source}/"):
         raise ConfigError(
             f"Expected the results outside of the archive {source}, but got {out}.",
             "Give another --out: the next run would take them for files of the archive.",
         )
-    place = Place(out)
-    key = read_key(place.folder)
-    belongs = {
+    key = read_key(None if is_object(out) else Path(out))
+    identity = {
         "archive": source,
         "model": sha256,
         "window": str(shown),
         "key": pseudonym(key, "the key of these results"),
     }
-    results = Results(place, card, sha256)
-    listing = list_archive(source)
-    listing = chain([_first(listing, source)], listing)
-    results.claim(belongs)
+    results = Results(out, card, sha256)
+    files = list_archive(source)
+    if (first_file := next(files, None)) is None:  # a disk that is not there, more often than not
+        raise DataError(
+            f"Expected files in {source}, but there is none.", "See that the path is right."
+        )
+    results.claim(identity)
     done, known = results.done(), set[str]()
+    totals: Counter[str] = Counter()
+    kept = 0
 
     def missing() -> Iterator[Chunk]:
-        for chunk in chunks(listing, " ".join(belongs.values())):
+        nonlocal kept
+        for chunk in chunks(chain([first_file], files), " ".join(identity.values())):
             if chunk.id in known:  # a list may name the same files again
                 continue
             known.add(chunk.id)
-            if chunk.id in done:
-                progress.keep(results.counts(chunk.id))
-            else:
+            if chunk.id not in done:
                 yield chunk
+                continue
+            counts = results.counts(chunk.id)
+            totals.update(counts)
+            kept += counts[SLICES]
 
+    began, ended = float("inf"), 0.0
     to_do = missing()
     if first := next(to_do, None):  # where all is done, nothing has to start
         results.begin()
-        with engine(address) as workers:
-            for row in score_chunks(
-                chain([first], to_do), workers,
-                model=model.read_bytes(), window=str(shown), key=key, out=out,
-            ):  # fmt: skip
-                progress.add(Counter(json.loads(row["counts"])), row["began"], row["ended"])
-    summary = _summary(belongs, card, progress, len(known))
-    results.finish(known, summary)
-    return summary
+        every = 0.1 if sys.stderr.isatty() else _LOG_SECONDS
+        with engine(address) as workers, tqdm(unit=" slices", mininterval=every) as bar:
+            job = Job(str(shown), key, out)
+            for scored in score_chunks(chain([first], to_do), workers, model.read_bytes(), job):
+                totals.update(scored.counts)
+                began, ended = min(began, scored.began), max(ended, scored.ended)
+                bar.set_postfix({"bad files": totals.total() - totals[SLICES]}, refresh=False)
+                bar.update(scored.counts[SLICES])
+    slices = totals.pop(SLICES, 0)
+    outcome = Outcome(slices, kept, totals, (slices - kept) / max(ended - began, 1e-9))
+    results.finish(known, _summary(identity, card, outcome, len(known)))
+    return outcome
 
 
-def _window(card: ModelCard, window: str | None) -> Window:
-    if window:
-        return window_named(window)
-    return Window(center=card.window["center"], width=card.window["width"])
-
-
-def _whole(path: str) -> str:
-    return path.rstrip("/") if is_s3(path) else str(Path(path).absolute())
-
-
-def _first(listing: Iterator[Any], archive: str) -> Any:
-    """Return the first file: an empty archive is a disk that is not there more often than not."""
-    for file in listing:
-        return file
-    raise DataError(
-        f"Expected files in {archive}, but there is none.", "See that the path is right."
-    )
+def _absolute(path: str) -> str:
+    return path.rstrip("/") if is_object(path) else str(Path(path).absolute())
 
 
 def _summary(
-    belongs: dict[str, str], card: ModelCard, progress: Progress, count: int
-) -> dict[str, Any]:
-    bad = {kind: number for kind, number in progress.totals.items() if kind != SLICES}
+    identity: dict[str, str], card: ModelCard, outcome: Outcome, count: int
+) -> dict[str, object]:
+    libraries = {name: version(name) for name in _LIBRARIES}
     return {
-        **belongs,
+        **identity,
         "run": card.run,
         "classes": list(card.classes),
         "chunks": count,
-        "slices": progress.totals[SLICES],
-        "errors": dict(sorted(bad.items())),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in _LIBRARIES},
-        },
+        "slices": outcome.slices,
+        "errors": dict(sorted(outcome.errors.items())),
+        "versions": {"python": platform.python_version(), **libraries},
     }

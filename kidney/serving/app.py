@@ -3,14 +3,13 @@
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from kidney.serving import api, openapi, problems
+from kidney.serving import api, openapi, problems, web
 from kidney.serving.guards import access, admission, rates, security, session
 from kidney.serving.guards.keys import load_keys
 from kidney.serving.inference.engine import Engine
 from kidney.serving.monitoring import health, logs, metrics
-from kidney.serving.monitoring.inputs import Inputs
+from kidney.serving.monitoring.drift import RecentInputs
 from kidney.serving.settings import Settings, from_environment
-from kidney.serving.web import pages
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -25,7 +24,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or from_environment()
     registry = CollectorRegistry()
-    engine = Engine(settings, metrics.count_readings(registry, Inputs(registry).observe))
+    engine = Engine(settings, metrics.observer(registry, RecentInputs(registry)))
     keys = load_keys(settings)
 
     app = openapi.application(__name__, settings)
@@ -42,5 +41,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.register_api(api.blueprint(engine, settings))
     app.register_api(health.blueprint(engine))
     app.register_blueprint(openapi.blueprint())
-    app.register_blueprint(pages.blueprint(engine, settings))
+    app.register_blueprint(web.blueprint(engine, settings))
     return app

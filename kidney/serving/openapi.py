@@ -1,9 +1,9 @@
 """The OpenAPI document, made from the routes and their models, and the page that shows it.
 
-flask-openapi3 makes it. Its types are pydantic's, which also write the answers: 0.07 ms for a slice
-with maps and 13 ms for a hundred, where marshmallow, on which flask-smorest stands, takes 0.39 and
-78 ms. APIFlask takes pydantic's too, brings both along, and has scripts inside its pages. The
-assets of Swagger UI come in a package, so that nothing is asked of other servers.
+flask-openapi3 makes it from pydantic models, which also write the responses: 0.07 ms for a slice
+with maps and 13 ms for a hundred, where marshmallow (flask-smorest) takes 0.39 and 78 ms. APIFlask
+needs both, and has scripts inside its pages. The assets of Swagger UI come in a package, so that
+nothing is loaded from other servers.
 """
 
 from functools import cache
@@ -29,7 +29,7 @@ _REQUEST_ID = {
     }
 }
 _RETRY = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
-_WORDS = {
+_DESCRIPTIONS = {
     400: "The request is no form with a file, or a parameter is unknown.",
     401: "A key is missing or unknown.",
     403: "The session's form token is missing or old.",
@@ -86,15 +86,15 @@ def blueprint() -> Blueprint:
 
 
 def needs_key(settings: Settings) -> list[dict[str, list[Any]]]:
-    """Return what a route has to say of the keys that it asks for."""
+    """Return the security requirement of a route."""
     return [{name: []} for name in _KEYS] if settings.auth else []
 
 
-def answers(model: type[BaseModel], *failures: int) -> Any:
-    """Document the answers of a route: its own, and the problems that may come instead.
+def responses(model: type[BaseModel], *failures: int) -> Any:
+    """Document the responses of a route: its own, and the problems that may come instead.
 
     Args:
-        model: what it answers with status 200.
+        model: of status 200.
         failures: other statuses; 405 and 500 need no mention.
     """
     model.model_config["openapi_extra"] = {"headers": _REQUEST_ID}  # type: ignore[typeddict-unknown-key]
@@ -103,7 +103,7 @@ def answers(model: type[BaseModel], *failures: int) -> Any:
 
 
 def as_json(model: BaseModel) -> Response:
-    """Return the answer that a model documents; members that were not set are left out."""
+    """Return a model as JSON; members that were not set are left out."""
     # Bytes at once: as a text, a series with its Hounsfield units would be there twice.
     body = _writer(type(model)).dump_json(model, exclude_unset=True)
     return Response(body, content_type="application/json")
@@ -117,7 +117,7 @@ def _writer(model: type[BaseModel]) -> TypeAdapter[BaseModel]:
 def _failure(status: int) -> dict[str, Any]:
     waits = status in (429, 503)
     return {
-        "description": _WORDS[status],
+        "description": _DESCRIPTIONS[status],
         "headers": {**_REQUEST_ID, **(_RETRY if waits else {})},
         "content": {
             "application/problem+json": {

@@ -1,4 +1,4 @@
-"""Every error as an answer: RFC 9457 problem details for programs, the same words for people."""
+"""Every error as a response: RFC 9457 problem details for programs, the same words for people."""
 
 import http
 import json
@@ -14,7 +14,7 @@ from kidney.errors import ImageError, ImageSizeError, ImageTypeError, KidneyErro
 from kidney.serving.settings import Settings
 
 _CONTENT_TYPE = "application/problem+json"
-_UNNAMED = "about:blank"  # RFC 9457: the status says it all
+_UNNAMED = "about:blank"  # RFC 9457: no more than the status
 _STATUS_BY_ERROR: tuple[tuple[type[ImageError], int, str, str], ...] = (
     (ImageTypeError, 415, "urn:kidney:problem:image-type", "Not a file that is read here"),
     (ImageSizeError, 413, "urn:kidney:problem:image-size", "Too many or too few pixels"),
@@ -24,7 +24,7 @@ _STATUS_BY_ERROR: tuple[tuple[type[ImageError], int, str, str], ...] = (
 
 @dataclass(frozen=True)
 class Problem:
-    """One error in words for people.
+    """One error, for people and programs.
 
     Attributes:
         status: HTTP status code.
@@ -32,7 +32,7 @@ class Problem:
         detail: this case: what was expected and what came.
         remedy: what the sender can do.
         type: URI that names the kind for programs.
-        retry_after: seconds after which it is worth to try again; None: nobody can say.
+        retry_after: seconds until another try makes sense; None: unknown.
     """
 
     status: int
@@ -44,12 +44,12 @@ class Problem:
 
 
 class RequestError(KidneyError):
-    """A request that cannot be answered, whatever its pictures hold."""
+    """A request that cannot be answered, whatever its files hold."""
 
     def __init__(self, problem: Problem) -> None:
-        """Take the whole answer."""
+        """Keep the problem for the response."""
         super().__init__(problem.detail, problem.remedy)
-        self.answer = problem
+        self.details = problem
 
 
 NO_FILE = Problem(
@@ -63,11 +63,11 @@ NO_FILE = Problem(
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Let `app` answer every error with problem details or, on pages, with an HTML page."""
+    """Let `app` respond to every error with problem details or, on pages, with an HTML page."""
 
     @app.errorhandler(RequestError)
     def request_error(error: RequestError) -> Response:
-        return _respond(error.answer)
+        return _respond(error.details)
 
     @app.errorhandler(ImageError)
     def image_error(error: ImageError) -> Response:
@@ -85,13 +85,13 @@ def register(app: Flask, settings: Settings) -> None:
 
 
 def refuse_unread(client: socket.socket, status: int, reason: str, _message: str) -> None:
-    """Answer a request that gunicorn could not read, in place of `gunicorn.util.write_error`.
+    """Respond to a request that gunicorn could not parse, instead of `gunicorn.util.write_error`.
 
     Args:
         client: who sent it; the connection is closed after.
         status: of the answer.
         reason: its phrase.
-        _message: what is wrong with the request; it quotes it, and so is not passed on.
+        _message: quotes the request, and so is not passed on.
     """
     problem = Problem(
         status,
@@ -148,13 +148,13 @@ def _from_http_error(code: int, error: HTTPException, settings: Settings) -> Pro
 
 
 def _respond(problem: Problem) -> Response:
-    response = _page_or_members(problem)
+    response = _page_or_json(problem)
     if problem.retry_after is not None:
         response.headers["Retry-After"] = str(problem.retry_after)
     return response
 
 
-def _page_or_members(problem: Problem) -> Response:
+def _page_or_json(problem: Problem) -> Response:
     if _for_people():
         return make_response(render_template("error.html", problem=problem), problem.status)
     return Response(
@@ -177,7 +177,7 @@ def _document(problem: Problem, request_id: str) -> str:
 
 
 def _for_people() -> bool:
-    """Pages answer people; an address that does not exist answers whoever asks for HTML."""
+    """Tell whether to respond with a page: on pages, and where unknown addresses accept HTML."""
     if request.blueprint is not None:
         return request.blueprint in ("pages", "session")
     is_api = request.path.startswith("/api/")

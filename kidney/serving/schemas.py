@@ -1,4 +1,4 @@
-"""What the API takes and answers: the models that make each answer also document it."""
+"""What the API takes and returns: the models that make each response also document it."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,13 +14,13 @@ NOTICE = "Research use only; not a diagnosis."
 _SCHEMAS: dict[Any, dict[str, Any]] = {}
 Share = Annotated[float, Field(ge=-1e-5, le=1 + 1e-5)]  # a float32 softmax may end above 1
 Position = Annotated[int, Field(ge=1)]
-Place = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class _Parameters(BaseModel):
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Return the schema; flask-openapi3 asks for it at each request, and it takes 0.2 ms."""
+        """Return the schema; flask-openapi3 asks for it in each request, and it takes 0.2 ms."""
         key = (cls, args, tuple(kwargs.items()))
         if key not in _SCHEMAS:
             _SCHEMAS[key] = super().model_json_schema(*args, **kwargs)
@@ -37,7 +37,7 @@ def _optional(description: str) -> Any:
 
 
 class PredictionsQuery(_Parameters):
-    """What the answer shall hold beside its figures."""
+    """What the response holds beside its figures."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,7 +62,7 @@ class Uploads(_Parameters):
 
 
 class ModelName(BaseModel):
-    """Which model answered."""
+    """The model that answered."""
 
     run: str = Field(description="Tracking run that trained it.")
     code: str = Field(description="git commit of the code that trained it.")
@@ -72,21 +72,21 @@ class ModelName(BaseModel):
 
 
 class ClassEvidence(BaseModel):
-    """What the places of a slice say about one class, in units of its logit."""
+    """The evidence map of one class in numbers, in units of its logit."""
 
-    mean: float = Field(description="Mean over all places: the logit is `mean` plus the bias.")
-    strongest: float = Field(description="Evidence at the place that speaks most for the class.")
+    mean: float = Field(description="Mean of the map: the logit is `mean` plus the bias.")
+    strongest: float = Field(description="Highest value of the map.")
     peak: tuple[float, float] | None = Field(
-        description="Row and column of that place in pixels; null where no place speaks for it."
+        description="Row and column of that value in pixels; null where it is not positive."
     )
     share: Share = Field(
-        description="How much of all positive evidence lies at the peak and the 8 places around "
-        "it: near 1 for a spot, small for evidence that is spread; 0 without any."
+        description="Share of all positive evidence at the peak and in the 8 cells around it: "
+        "near 1 for a spot, small for evidence that is spread; 0 without any."
     )
 
 
 class EvidenceMaps(BaseModel):
-    """The evidence of a slice, place by place."""
+    """The evidence maps of a slice."""
 
     strongest: float = Field(description="Highest value of all classes: full colour.")
     region: tuple[float, float, float, float] = Field(
@@ -95,17 +95,17 @@ class EvidenceMaps(BaseModel):
     maps: dict[str, list[list[float]]] = Field(description="Class -> rows of the map.")
 
 
-class Prediction(BaseModel):
-    """The answer for one slice."""
+class SlicePrediction(BaseModel):
+    """The prediction for one slice."""
 
     file: Position = Field(description="Position of its upload, from 1; a zip is one upload.")
-    frame: Position = Field(description="Its place among the slices of that upload, from 1.")
-    study: Place = Field(description="Index of its study in `studies`.")
+    frame: Position = Field(description="Its position among the slices of that upload, from 1.")
+    series: Count = Field(description="Index of its series in `series`.")
     decision: str = Field(description="A class, `needs_review` or `not_a_kidney_ct`.")
     label: str = Field(description="The most probable class, sure or not.")
     probabilities: dict[str, Share] = Field(description="Class -> calibrated probability.")
-    set: list[str] = Field(description="Classes that cannot be told apart here.")
-    suspected: list[str] = Field(description="Findings that cannot be excluded.")
+    set: tuple[str, ...] = Field(description="Prediction set: the classes that remain possible.")
+    suspected: tuple[str, ...] = Field(description="Findings that cannot be excluded.")
     ood_score: float | None = Field(
         description="How unlike the training data it is; null where the model does not measure it."
     )
@@ -127,25 +127,25 @@ class Skipped(BaseModel):
     reason: str
 
 
-class Study(BaseModel):
-    """The answer for a DICOM series, or for all pictures of the request together."""
+class SeriesPrediction(BaseModel):
+    """The prediction for a DICOM series, or for all pictures of the request together."""
 
     kind: Literal["pictures", "dicom"]
-    slices: list[Place] = Field(description="Indices into `predictions`.")
+    slices: list[Count] = Field(description="Indices into `predictions`.")
     probabilities: dict[str, Share] = Field(
         description="Softmax of the mean over slices of log probability. Slices that are no "
         "kidney CT do not count, unless all are."
     )
     label: str = Field(description="The most probable class.")
-    decision: str = Field(description="By the rules of slices, of these probabilities.")
-    decisive: list[Place] = Field(
+    decision: str = Field(description="Of these probabilities, by the rules for slices.")
+    decisive: list[Count] = Field(
         description="Indices of the slices that speak most for the label, most telling first."
     )
-    counts: dict[str, Place] = Field(description="Decision -> number of slices.")
-    suspected: dict[str, Place] = Field(
+    counts: dict[str, Count] = Field(description="Decision -> number of slices.")
+    suspected: dict[str, Count] = Field(
         description="Finding -> number of slices on which it cannot be excluded."
     )
-    skipped: list[Skipped] = Field(description="What was sent along and is no slice.")
+    skipped: list[Skipped] = Field(description="Files that were sent along and are no slices.")
     view: str | None = Field(description="`axial`, `coronal`, `sagittal`, `oblique` or unknown.")
     slice_mm: float | None = Field(description="Distance of neighbouring slices.")
     contrast: str | None = Field(
@@ -156,14 +156,14 @@ class Study(BaseModel):
     )
 
 
-class Predictions(BaseModel):
-    """The answer for all slices of a request."""
+class Response(BaseModel):
+    """The response to one request."""
 
     model: ModelName
-    predictions: list[Prediction] = Field(
+    predictions: list[SlicePrediction] = Field(
         description="One a slice: pictures in the order sent, then each series from head to feet."
     )
-    studies: list[Study]
+    series: list[SeriesPrediction]
     notice: str
 
 
@@ -172,13 +172,13 @@ class Card(RootModel[ModelCard]):
 
 
 class Status(BaseModel):
-    """That it works."""
+    """The process is up."""
 
     status: str
 
 
 class Readiness(Status):
-    """That the model answers."""
+    """The model answers."""
 
     sha256: str = Field(description="SHA-256 of its file.")
     new_model_refused: bool = Field(
@@ -194,5 +194,5 @@ class ProblemDetails(BaseModel):
     status: int = Field(description="HTTP status code.")
     detail: str = Field(description="What was expected and what came.")
     remedy: str = Field(description="What the sender can do.")
-    instance: str = Field(description="URI of this very request.")
+    instance: str = Field(description="URI of this request.")
     request_id: str = Field(description="As in the header X-Request-ID.")

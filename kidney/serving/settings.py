@@ -1,12 +1,22 @@
-"""What an installation of the server may set, from its environment."""
+"""The settings of a server, from its environment: KIDNEY_ and the name in capitals."""
 
-import math
 import os
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    StringConstraints,
+    ValidationError,
+    WrapValidator,
+)
+from pydantic.dataclasses import dataclass
 
 from kidney.errors import ConfigError
 from kidney.imaging.pictures import MAX_PIXELS
@@ -14,23 +24,66 @@ from kidney.imaging.pictures import MAX_PIXELS
 PREFIX = "KIDNEY_"
 
 
-@dataclass(frozen=True)
+def _expected(what: str) -> WrapValidator:
+    """Replace every validation message of a type by what was expected."""
+
+    def check(value: Any, validate: Callable[[Any], Any]) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(what) from None
+
+    return WrapValidator(check)
+
+
+def _split(value: Any) -> Any:
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+_Count = Annotated[int, Field(gt=0), _expected("a whole number above 0")]
+_Digit = Annotated[int, Field(ge=0, le=9), _expected("a whole number, 0 to 9")]
+_Port = Annotated[int, Field(ge=0, le=65535), _expected("a port, 0 to 65535")]
+_Seconds = Annotated[FiniteFloat, Field(ge=0), _expected("seconds, 0 or more")]
+_Duration = Annotated[FiniteFloat, Field(gt=0), _expected("seconds, more than 0")]
+_Switch = Annotated[bool, _expected("on or off")]
+_Sha256 = Annotated[
+    str,
+    StringConstraints(to_lower=True, pattern="(?i)^[0-9a-f]{64}$"),
+    _expected("64 hexadecimal digits, as sha256sum prints them"),
+]
+_Rate = Annotated[
+    str,
+    StringConstraints(
+        to_lower=True, pattern=r"(?i)^((off)?|[1-9]\d{0,9}/(second|minute|hour|day))$"
+    ),
+    AfterValidator(lambda rate: "" if rate == "off" else rate),
+    _expected("a rate such as 600/minute, or off"),
+]
+_List = Annotated[tuple[str, ...], BeforeValidator(_split)]
+_Origins = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^https?://[a-z0-9.-]+(:\d+)?$")], ...],
+    BeforeValidator(_split),
+    _expected("origins such as https://viewer.example.org, no *"),
+]
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Settings:
-    """Settings of one server; each is read from KIDNEY_ and its name in capitals.
+    """Settings of one server.
 
     Attributes:
         model: the kidney.onnx to serve.
-        model_sha256: what `sha256sum` has to say of it; None: anything.
+        model_sha256: the SHA-256 that it must have; None: any.
         model_from: where it is fetched from before the server starts, as
             `kidney.remote.fetch_model` takes it: `kidney@champion`, s3:// or https://;
             empty: it is there.
-        watch_seconds: how often the model is looked for anew, to be swapped without a pause; 0:
-            never.
+        watch_seconds: how often the model is checked for a newer one, which is loaded without a
+            pause; 0: never.
         host: address to listen on.
         port: port to listen on; 0: a free one.
         workers: processes, each with its own copy of the model.
         threads: threads that compute one prediction; None: one for each core.
-        queue: requests for predictions that one process holds at a time; more are sent away.
+        queue: requests for predictions that one process holds at a time; more are refused.
         deadline_seconds: how long one request may take.
         max_upload_bytes: size of a whole request.
         max_files: files in one request, those inside of an archive included.
@@ -43,36 +96,36 @@ class Settings:
             `kidney.serving.guards.keys`.
         api_keys_file: a file with more of them, one a line, such as a secret of Docker.
         rate_limit: of one key, or of one address where keys are off: a number/second, /minute,
-            /hour or /day, so many at once or spread; off or empty: none.
+            /hour or /day, in one burst or spread; off or empty: none.
         cors_origins: origins whose pages may read answers, separated by commas or spaces.
         session_secret: signs the sessions of the page; empty: one that lives as long as the server.
         proxies: how many proxies stand before the server; that many entries of X-Forwarded-For and
-            X-Forwarded-Proto are believed.
+            X-Forwarded-Proto are trusted.
     """
 
     model: Path = Path("artifacts/kidney.onnx")
-    model_sha256: str | None = None
+    model_sha256: _Sha256 | None = None
     model_from: str = ""
-    watch_seconds: float = 5.0
+    watch_seconds: _Seconds = 5.0
     host: str = "127.0.0.1"
-    port: int = 8000
-    workers: int = 1
-    threads: int | None = None
-    queue: int = 32
-    deadline_seconds: float = 30.0
-    max_upload_bytes: int = 256 * 1024 * 1024
-    max_files: int = 1000
-    max_pixels: int = MAX_PIXELS
-    max_request_pixels: int = 600 * 512 * 512
-    max_frames: int = 1000
-    max_zip_ratio: int = 100
-    auth: bool = True
-    api_keys: tuple[str, ...] = ()
+    port: _Port = 8000
+    workers: _Count = 1
+    threads: _Count | None = None
+    queue: _Count = 32
+    deadline_seconds: _Duration = 30.0
+    max_upload_bytes: _Count = 256 * 1024 * 1024
+    max_files: _Count = 1000
+    max_pixels: _Count = MAX_PIXELS
+    max_request_pixels: _Count = 600 * 512 * 512
+    max_frames: _Count = 1000
+    max_zip_ratio: _Count = 100
+    auth: _Switch = True
+    api_keys: _List = ()
     api_keys_file: Path | None = None
-    rate_limit: str = "600/minute"
-    cors_origins: tuple[str, ...] = ()
+    rate_limit: _Rate = "600/minute"
+    cors_origins: _Origins = ()
     session_secret: str = ""
-    proxies: int = 0
+    proxies: _Digit = 0
 
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -81,120 +134,15 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         ConfigError: a value cannot work; the message names its variable.
     """
-    found: dict[str, Any] = {}
-    for field, read in _READ.items():
-        name = PREFIX + field.upper()
-        if text := environment.get(name, "").strip():
-            found[field] = read(name, text)
-    return Settings(**found)
-
-
-def _sha256(name: str, text: str) -> str:
-    if re.fullmatch(r"[0-9a-f]{64}", text.lower()):
-        return text.lower()
-    raise ConfigError(
-        f"Expected {name} to be 64 hexadecimal digits, but got {text!r}.",
-        f"Set it to what sha256sum says of the model, or unset {name}.",
-    )
-
-
-def _count(name: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise _wrong(name, "a whole number above 0", text)
-
-
-def _few(name: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < 10:
-        return int(text)
-    raise _wrong(name, "a whole number, 0 to 9", text)
-
-
-def _port(name: str, text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) < 65536:
-        return int(text)
-    raise _wrong(name, "a port, 0 to 65535", text)
-
-
-def _seconds(name: str, text: str) -> float:
+    variables = {field.name: PREFIX + field.name.upper() for field in fields(Settings)}
+    values = {name: environment.get(variable, "").strip() for name, variable in variables.items()}
+    given: dict[str, Any] = {name: text for name, text in values.items() if text}
     try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if 0 <= seconds < math.inf:
-        return seconds
-    raise _wrong(name, "seconds, 0 or more", text)
-
-
-def _duration(name: str, text: str) -> float:
-    if seconds := _seconds(name, text):
-        return seconds
-    raise _wrong(name, "seconds, more than 0", text)
-
-
-def _switch(name: str, text: str) -> bool:
-    if text.lower() in ("on", "off"):
-        return text.lower() == "on"
-    raise _wrong(name, "on or off", text)
-
-
-def _rate(name: str, text: str) -> str:
-    if text.lower() == "off":
-        return ""
-    if re.fullmatch(r"[1-9]\d{0,9}/(second|minute|hour|day)", text):
-        return text
-    raise _wrong(name, "a rate such as 600/minute, or off", text)
-
-
-def _origins(name: str, text: str) -> tuple[str, ...]:
-    origins = _list(name, text)
-    for origin in origins:
-        if not re.fullmatch(r"https?://[a-z0-9.-]+(:\d+)?", origin):
-            raise _wrong(name, "origins such as https://viewer.example.org, no *", text)
-    return origins
-
-
-def _text(_: str, text: str) -> str:
-    return text
-
-
-def _path(_: str, text: str) -> Path:
-    return Path(text)
-
-
-def _list(_: str, text: str) -> tuple[str, ...]:
-    return tuple(text.replace(",", " ").split())
-
-
-def _wrong(name: str, expected: str, got: str) -> ConfigError:
-    return ConfigError(
-        f"Expected {name} to be {expected}, but got {got!r}.",
-        f"Correct {name} or unset it to use the default.",
-    )
-
-
-_READ: Mapping[str, Callable[[str, str], Any]] = {
-    "model": _path,
-    "model_sha256": _sha256,
-    "model_from": _text,
-    "watch_seconds": _seconds,
-    "host": _text,
-    "port": _port,
-    "workers": _count,
-    "threads": _count,
-    "queue": _count,
-    "deadline_seconds": _duration,
-    "max_upload_bytes": _count,
-    "max_files": _count,
-    "max_pixels": _count,
-    "max_request_pixels": _count,
-    "max_frames": _count,
-    "max_zip_ratio": _count,
-    "auth": _switch,
-    "api_keys": _list,
-    "api_keys_file": _path,
-    "rate_limit": _rate,
-    "cors_origins": _origins,
-    "session_secret": _text,
-    "proxies": _few,
-}
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise ConfigError(
+            f"Expected {variables[name]} to be {first['ctx']['error']}, but got {given[name]!r}.",
+            f"Correct {variables[name]} or unset it to use the default.",
+        ) from error

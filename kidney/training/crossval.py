@@ -13,6 +13,7 @@ from kidney.data.cache import open_cache
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.metrics.classification import figures
 from kidney.evaluation.report.examples import Explain, worst_examples
+from kidney.evaluation.result import EvaluationResult
 from kidney.files import write_text
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import KidneyClassifier
@@ -50,7 +51,7 @@ class Pooled:
     """
 
     run_id: str
-    result: dict[str, Any]
+    result: EvaluationResult
     val_macro_auroc: float
     folder: Path
 
@@ -148,12 +149,13 @@ def _pool(
     classes = list(cfg.data.classes)
     tested = said[said["part"] == "test"].reset_index(drop=True)
     validated = said[said["part"] == "val"]
-    result = {
-        "model": {"backbone": cfg.model.backbone, "run": lineage["run"], "code": lineage["code"]},
-        "data": lineage["data"],
-        "split": {**lineage["split"], "fold": "all", "part": "test"},
-        **evaluate(tested, classes),
-    }
+    result = evaluate(
+        tested,
+        classes,
+        model={"backbone": cfg.model.backbone, "run": lineage["run"], "code": lineage["code"]},
+        data=lineage["data"],
+        split={**lineage["split"], "fold": "all", "part": "test"},
+    )
     cache = open_cache(data_folder(cfg), slices)
     known, names = (
         list(zip(table["path"], table["frame"], strict=True)) for table in (slices, tested)
@@ -192,9 +194,9 @@ def _macro_auroc(said: pd.DataFrame, classes: list[str]) -> float:
 
 def _log(tracking: Tracking, pooled: Pooled) -> None:
     logged = {
-        f"pooled_{name}": figure["value"]
-        for name, figure in pooled.result["figures"].items()
-        if figure["value"] is not None
+        f"pooled_{name}": figure.value
+        for name, figure in pooled.result.figures.items()
+        if figure.value is not None
     }
     files = [pooled.folder / name for name in (*FILES, "validation-predictions.csv")]
     logged[SELECTION_METRIC] = pooled.val_macro_auroc

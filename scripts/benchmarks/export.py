@@ -15,14 +15,13 @@ from sklearn.linear_model import LogisticRegression
 from tqdm import tqdm
 
 from benchmarks.timing import Row
-from kidney.artifact.card import ModelCard
-from kidney.artifact.contract import INPUT_CONTRACT, window_contract
+from kidney.artifact.card import INPUT_CONTRACT, ModelCard, TrainingData, window_contract
 from kidney.artifact.decision import Rules, findings
 from kidney.artifact.predictor import Predictor
 from kidney.data.cache import open_cache
 from kidney.data.manifest import read_manifest
-from kidney.export.agreement import Agreement, agreement
 from kidney.export.benchmark import benchmark
+from kidney.export.convert import Agreement, agreement
 from kidney.export.onnx import to_onnx, write_onnx
 from kidney.export.quantize import Recipe, quantize, recipes
 from kidney.models.classifier import KidneyClassifier
@@ -84,10 +83,10 @@ def _row(backbone: str, weights: Path | None, slices: Slices, folder: Path) -> R
     )
     return Row(
         f"{backbone}, {'pretrained' if found else 'random'}, int8 ({recipe}), "
-        f"{theirs['milliseconds']:.1f} ms, {theirs['size_mb']:.1f} MB; {kept}"
-        + ("; refused" if judged.misses() else ""),
-        f"float32, {ours['milliseconds']:.1f} ms, {ours['size_mb']:.1f} MB",
-        ours["milliseconds"] / theirs["milliseconds"],
+        f"{theirs.milliseconds:.1f} ms, {theirs.size_mb:.1f} MB; {kept}"
+        + ("; refused" if judged.violations() else ""),
+        f"float32, {ours.milliseconds:.1f} ms, {ours.size_mb:.1f} MB",
+        ours.milliseconds / theirs.milliseconds,
     )
 
 
@@ -108,7 +107,7 @@ def _quantise(
     for recipe in tried:
         write_onnx(quantize(model, recipe, measured), card, made)
         judged = agreement(before, Predictor(made).predict(judges), labels, slices.classes)
-        if not judged.misses():
+        if not judged.violations():
             break
     return recipe.name, agreement(before, before, labels, slices.classes).auroc, judged
 
@@ -179,7 +178,7 @@ def plain_card(classifier: KidneyClassifier, backbone: str, classes: tuple[str, 
             **unsaid,
             "classes": classes,
             "names": {name: name for name in classes},
-            "input": dict(INPUT_CONTRACT),
+            "input": INPUT_CONTRACT,
             "window": window_contract(None),
             "image_size": classifier.image_size,
             "backbone": backbone,
@@ -188,6 +187,7 @@ def plain_card(classifier: KidneyClassifier, backbone: str, classes: tuple[str, 
             "bias": tuple(classifier.head.bias.tolist()),
             "temperature": 1.0,
             "rules": Rules(0.5, dict.fromkeys(findings(classes), 0.5), 0.5, None),
-            **{name: {} for name in ("data", "baseline", "metrics", "verification", "benchmark")},
+            "data": TrainingData("a benchmark", "a benchmark", "", 0, 0),
+            **dict.fromkeys(("baseline", "metrics", "verification", "benchmark")),
         }
     )

@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime
 from load.ask import form
 from load.served import Served, other_server, seen, served
+from loky import cpu_count
 
 from benchmarks.timing import Row
-from kidney.artifact.cores import cores
 from kidney.artifact.predictor import INPUT, session_options
 from kidney.data.phantom.files import write_class_folders
 from kidney.imaging.pictures import decode_picture
@@ -62,8 +62,11 @@ def _raw(artifact: Path, slice_: np.ndarray) -> dict[str, Callable[[], object]]:
     """Return runs of the graph alone, one slice each: with the server's options and by default."""
     found: dict[str, Callable[[], object]] = {}
     by_default = onnxruntime.SessionOptions()
-    by_default.intra_op_num_threads = cores()
-    for name, options in {"as served": session_options(cores()), "by default": by_default}.items():
+    by_default.intra_op_num_threads = cpu_count()
+    for name, options in {
+        "as served": session_options(cpu_count()),
+        "by default": by_default,
+    }.items():
         session = onnxruntime.InferenceSession(
             artifact, options, providers=["CPUExecutionProvider"]
         )

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
+from loky import cpu_count
+
 from benchmarks.timing import Row
-from kidney.artifact.cores import cores
 
 LIBRARIES = (
     "torch",
@@ -48,7 +49,7 @@ size. Both sides of a ratio are measured in one run, in turns: times of this mac
 about yours, and other work on it moves them.
 
 {table(rows)}
-Code {commit}; {processor()}, {cores()} cores, {memory_gb():.0f} GB; {platform.system()},
+Code {commit}; {processor()}, {cpu_count()} cores, {memory_gb():.0f} GB; {platform.system()},
 Python {platform.python_version()}; {versions}.
 """
 

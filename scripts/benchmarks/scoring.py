@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import torch
+from loky import cpu_count
 
 from benchmarks.export import composed, plain_card
 from benchmarks.timing import Row, seconds
-from kidney.artifact.cores import cores
 from kidney.artifact.predictor import Predictor
 from kidney.data.phantom.files import write_dicom_series
 from kidney.data.phantom.scan import generate_scan
@@ -45,7 +45,7 @@ def scoring_rows() -> Iterator[Row]:
         files = write_dicom_series(folder / "series", scan)
         lite0 = _model("lite0", folder / "lite0.onnx")
         slices = [slice_ for file in files for slice_ in read_slices(file, ABDOMEN, file.name)]
-        predictor = Predictor(lite0, threads=cores())
+        predictor = Predictor(lite0, threads=cpu_count())
 
         def alone() -> float:
             """Return slices a second."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 
 from kidney.artifact.card import from_metadata, to_metadata
-from kidney.artifact.seal import seal
+from kidney.artifact.integrity import seal
 from load.ask import LOST, REFUSED
 from load.served import Seen, seen, served
 
@@ -22,7 +22,7 @@ QUEUE = 32
 DEADLINE = 10.0  # seconds
 TIMES = 10  # the overload, in what the server can answer
 OVERLOAD_CLIENTS = 200
-_NAMES = {LOST: "lost", REFUSED: "refused at the door"}
+_NAMES = {LOST: "lost", REFUSED: "connection refused"}
 CALM = 5.0  # seconds
 RECOVERED = 0.8  # of the rate before, the best of three; other work on the machine moves it
 REFUSED_MS = 1000.0  # p99 of a 503, with clients and server on the same cores
@@ -66,7 +66,7 @@ def drain(model: Path, picture: Path) -> Iterator[Line]:
         status = server.process.wait()
         took = time.perf_counter() - began
         found = seen(clients)
-    # Who finds the door closed never got in; a request that got in has an answer.
+    # A refused connection carried no request; a request that was sent has a response.
     right = status == 0 and LOST not in found.counts()
     yield f"SIGTERM under load: {_told(found)}, ended after {took:.1f} s", right
 

@@ -9,29 +9,44 @@ from pathlib import Path
 import pytest
 
 from kidney.artifact.__main__ import card_text, main
-from kidney.artifact.card import to_metadata
-from kidney.artifact.seal import check_seal
+from kidney.artifact.card import (
+    Benchmark,
+    ConversionVerification,
+    EvaluatedSplit,
+    Figure,
+    Metrics,
+    to_metadata,
+)
+from kidney.artifact.integrity import check_seal
 from tests.helpers.tiny_model import CARD, write_tiny_model
 
 ROOT = Path(__file__).parents[2]
 FIGURES = {
-    "macro_auroc": {"value": 0.9312, "low": 0.8998, "high": 0.9601},
-    "recall_tumor": {"value": 0.41, "low": 0.2, "high": 0.7},
-    "answered_accuracy": {"value": None, "low": None, "high": None},
+    "macro_auroc": Figure(0.9312, 0.8998, 0.9601),
+    "recall_tumor": Figure(0.41, 0.2, 0.7),
+    "answered_accuracy": Figure(None, None, None),
     "ece_by_chance": 0.05,
 }
 FULL = dataclasses.replace(
     CARD,
-    metrics={
-        "split": {"name": "by_scan", "fold": 1, "folds": 5, "part": "test"},
-        "slices": 1435,
-        "scans": 19,
-        "figures": FIGURES,
-    },
+    metrics=Metrics(
+        split=EvaluatedSplit(name="by_scan", fold=1, folds=5, part="test"),
+        slices=1435,
+        scans=19,
+        figures=FIGURES,
+    ),
     precision="int8",
     made_from="f" * 64,
-    verification={"probabilities": 1.3e-6},
-    benchmark={"machine": "some processor", "batch_1": {"ms": 12.3456, "peak_mib": 180}},
+    verification=ConversionVerification("static", 12, 0.9, 0.001, 0.96, 0.99, 1.3e-6),
+    benchmark=Benchmark(
+        milliseconds=12.3456,
+        milliseconds_95=15.0,
+        size_mb=12.4,
+        slice=(512, 512),
+        threads=2,
+        machine="some processor",
+        onnxruntime="1.32.0",
+    ),
     rules=dataclasses.replace(CARD.rules, review_below=2.0, ood_above=1.25),
 )
 
@@ -46,7 +61,7 @@ def printed(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def said(card=FULL) -> str:
+def text_of(card=FULL) -> str:
     return card_text(card, "kidney.onnx", 12_378_679, "a" * 64)
 
 
@@ -62,8 +77,8 @@ def test_people_read_what_the_file_carries(tmp_path: Path):
     assert done.stdout == card_text(FULL, "kidney.onnx", path.stat().st_size, seal) + "\n"
 
 
-def test_every_part_of_the_card_is_said():
-    text = flat(said())
+def test_every_part_of_the_card_is_printed():
+    text = flat(text_of())
     for part in (
         "0 normal: normal kidney 1 cyst: cyst 2 tumor: tumour (kidney mass) 3 stone: kidney stone",
         "8 x 8 pixels, int8",
@@ -86,18 +101,20 @@ def test_every_part_of_the_card_is_said():
         "tiny-run",
         "Testing the software.",
         "It knows nothing about kidneys",
-        "probabilities 1.3e-06",
-        "batch 1 ms 12.35, peak_mib 180",
+        "compared with the file it was made from",
+        "largest change 1.3e-06",
+        "milliseconds 12.35",
+        "slice 512, 512",
     ):
         assert part in text
 
 
 def test_it_fits_a_terminal():
-    assert max(map(len, said().splitlines())) <= 88
+    assert max(map(len, text_of().splitlines())) <= 88
 
 
 def test_a_card_without_figures_says_so():
-    text = flat(said(CARD))
+    text = flat(text_of(CARD))
     assert "this model was not evaluated" in text
     assert "never: this model has no such score" in text
     assert "below 0.7" in text

@@ -126,7 +126,9 @@ class TestRefusals:
     def test_a_card_with_other_classes(self, open_, tmp_path):
         rules = dataclasses.replace(CARD.rules, suspect_from={"tumor": 0.1})
         names = {name: CARD.names[name] for name in ("normal", "tumor")}
-        card = dataclasses.replace(CARD, classes=tuple(names), names=names, rules=rules)
+        card = dataclasses.replace(
+            CARD, classes=tuple(names), names=names, bias=CARD.bias[:2], rules=rules
+        )
         with pytest.raises(ArtifactError, match="probabilities of shape"):
             open_(write_tiny_model(tmp_path / "kidney.onnx", card=card))
 

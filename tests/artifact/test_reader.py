@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from kidney.artifact.card import METADATA_KEY, to_metadata
+from kidney.artifact.integrity import SEAL_KEY, check_seal, is_sealed, seal
 from kidney.artifact.predictor import Predictor
 from kidney.artifact.reader import read_artifact
-from kidney.artifact.seal import SEAL_KEY, check_seal, is_sealed, seal
 from kidney.errors import ArtifactError
 from kidney.files import sha256
 from tests.helpers.tiny_model import CARD, save_sealed, tiny_model, write_tiny_model

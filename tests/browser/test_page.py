@@ -16,9 +16,9 @@ from kidney.artifact.decision import ACCEPT_NOTHING
 from kidney.artifact.overlay import evidence_overlay
 from kidney.imaging.windows import WINDOWS, Window, to_grey
 from kidney.serving.app import create_app
-from kidney.serving.schemas import Predictions
+from kidney.serving.schemas import Response
 from kidney.serving.settings import Settings
-from kidney.serving.web.words import slice_words, study_words
+from kidney.serving.web import series_words, slice_words
 from tests.browser.conftest import FOREIGN_FROM, KEY, LEVELS, SUSPICIOUS, at_slice, pixels, read
 from tests.helpers.pictures import encode, gradient
 from tests.helpers.tiny_model import CARD, write_tiny_model
@@ -45,7 +45,7 @@ def maps_of(page, address, *files) -> list[dict]:
 
 def test_a_jpeg_is_read_and_words_come_first(visit):
     page = read(visit(), JPEG)
-    assert page.evaluate("document.activeElement.id") == "study-headline"
+    assert page.evaluate("document.activeElement.id") == "series-headline"
     text = words(page, "#result")
     assert text.index("Not sure: a radiologist has to look") < text.index("Probability of each")
     assert "Research use, not a diagnosis. One slice is not a study" in text
@@ -174,7 +174,7 @@ def test_pictures_of_a_zip_are_drawn_from_it(visit, tmp_path):
     page.locator("#stage").press("End")
     at_slice(page, 2)
     assert (pixels(page, "original")[..., 0] == GREY).all()
-    assert "Not read: number 1 in file 1" in words(page, "#study-verdict")
+    assert "Not read: number 1 in file 1" in words(page, "#series-verdict")
 
 
 @pytest.mark.parametrize("files", [[PNG], [BLACK, PNG, WHITE]], ids=len)
@@ -183,7 +183,7 @@ def test_without_a_script_the_words_are_the_same(visit, files):
     plain = visit(java_script_enabled=False)
     plain.set_input_files("#file", files)
     plain.click("#read")
-    said = words(page, "#study-verdict").replace(" Print report Read other slices", "")
+    said = words(page, "#series-verdict").replace(" Print report Read other slices", "")
     assert words(plain, ".verdict") == said
     assert plain.locator("img[src^='data:']").count() >= 2
 
@@ -439,14 +439,14 @@ def test_script_and_server_find_the_same_words(visit, tmp_path):
         for files in ([BLACK], [PNG], [WHITE], [BLACK, PNG, WHITE]):
             sent = [(io.BytesIO(file["buffer"]), file["name"]) for file in files]
             answer = client.post("/api/v1/predictions", data={"file": sent}).get_json()
-            told = Predictions.model_validate(answer)
-            study_said, *slices_said = page.evaluate(
+            told = Response.model_validate(answer)
+            series_said, *slices_said = page.evaluate(
                 """async ([answer, card]) => {
-                  const { sliceWords, studyWords } = await import("/static/js/words.js");
-                  return [studyWords(answer.studies[0], answer.predictions, card),
+                  const { sliceWords, seriesWords } = await import("/static/js/words.js");
+                  return [seriesWords(answer.series[0], answer.predictions, card),
                     ...answer.predictions.map(prediction => sliceWords(prediction, card))];
                 }""",
                 [answer, client.get("/api/v1/model").get_json()],
             )
-            assert study_said == dict(study_words(told.studies[0], told.predictions, card))
+            assert series_said == dict(series_words(told.series[0], told.predictions, card))
             assert slices_said == [dict(slice_words(one, card)) for one in told.predictions]

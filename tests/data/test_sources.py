@@ -1,4 +1,4 @@
-"""Where raw files come from, and what is said where they cannot be had."""
+"""Where raw files come from, and the errors where they cannot be had."""
 
 import hashlib
 import io
@@ -143,30 +143,48 @@ def test_an_archive_on_the_web_is_kept_beside_the_folder_and_unpacked(
             for path in sorted(folder.rglob("*"), reverse=True):
                 path.unlink() if path.is_file() else path.rmdir()
         assert len(web.asked) == 1
-    kept = folder.parent / "downloads" / page.partition("?")[0].rpartition("/")[2]
+    (kept,) = (folder.parent / "downloads").glob(f"*-{page.partition('?')[0].rpartition('/')[2]}")
     assert kept.read_bytes() == data
+
+
+@pytest.mark.usefixtures("online")
+def test_an_archive_without_a_hash_is_downloaded_once_for_each_address(
+    source: Path, folder: Path, tmp_path: Path
+) -> None:
+    with serving(zipped(content(source))) as web:
+        urls = [
+            f"{web.url}?id=1",
+            f"{web.url.replace('://', '://user:word@')}?id=1",
+            f"{web.url}?id=2",
+        ]
+        for number, url in enumerate(urls):
+            (tmp_path / str(number)).mkdir()
+            fetch(tmp_path / str(number), source=url, downloads=folder)
+        assert [asked["path"][-1] for asked in web.asked] == ["1", "2"]
+    assert len(list(folder.iterdir())) == 2
 
 
 @pytest.mark.usefixtures("online")
 def test_where_downloads_are_kept_can_be_chosen(source: Path, folder: Path, tmp_path: Path) -> None:
     with serving(zipped(content(source))) as web:
         fetch(folder, source=web.url, downloads=tmp_path / "elsewhere")
-    assert (tmp_path / "elsewhere" / "set.zip").is_file()
+    assert len(list((tmp_path / "elsewhere").glob("*-set.zip"))) == 1
     assert not (tmp_path / "downloads").exists()
 
 
 @pytest.mark.usefixtures("online")
-def test_a_page_in_place_of_the_archive_is_told_and_not_kept(folder: Path) -> None:
+def test_a_page_in_place_of_the_archive_is_reported_and_not_kept(folder: Path) -> None:
     with serving(b"<html>Log in</html>") as web, pytest.raises(DataError, match="login"):
         fetch(folder, source=web.url + "?token=secret")
-    assert not (folder.parent / "downloads" / "set.zip").exists()
+    assert not any((folder.parent / "downloads").iterdir())
 
 
 @pytest.mark.usefixtures("online")
 def test_a_broken_archive_from_the_web_says_what_to_delete(folder: Path) -> None:
     with serving(b"PK but no zip") as web, pytest.raises(DataError) as caught:
         fetch(folder, source=web.url)
-    assert f"delete {folder.parent / 'downloads' / 'set.zip'}" in caught.value.remedy
+    (kept,) = (folder.parent / "downloads").iterdir()
+    assert f"delete {kept}" in caught.value.remedy
 
 
 @pytest.mark.usefixtures("online")

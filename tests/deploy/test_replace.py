@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kidney.serving.guards.access import check_auth
-from kidney.serving.guards.keys import load_keys, owner
+from kidney.serving.guards.keys import find_key, load_keys
 from kidney.serving.settings import from_environment
 from tests.helpers.deploy_modules import command, records, stacks
 from tests.helpers.machine import Machine
@@ -55,7 +55,7 @@ def test_the_server_gets_settings_that_it_starts_with(machine: Machine):
     names = [key.name for key in load_keys(settings)]
     assert names == ["instance-metrics", "radiology"]
     own = (machine.home / "metrics.key").read_text().strip()
-    assert owner(own, load_keys(settings)).name == "instance-metrics"
+    assert find_key(own, load_keys(settings)).name == "instance-metrics"
     assert (machine.home / "metrics.key").stat().st_mode & 0o077 == 0
     assert (machine.home / "server.env").stat().st_mode & 0o077 == 0
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kidney.evaluation.evaluation_record import Evidence, labels_of, macro_auroc
+from kidney.evaluation.evaluation_record import EvaluationRecord, labels_of, macro_auroc
 from kidney.evaluation.metrics.calibration import expected_calibration_error
 from kidney.evaluation.promotion import Verdict, judge
 from tests.helpers.simulated_models import CLASSES, evidence
@@ -16,7 +16,9 @@ WORSE, BETTER = evidence(skill=1.0, seed=1), evidence(skill=2.5, seed=1)
 REPEATS = 60
 
 
-def gate(champion: Evidence | None, challenger: Evidence, **margins: Any) -> Verdict:
+def gate(
+    champion: EvaluationRecord | None, challenger: EvaluationRecord, **margins: Any
+) -> Verdict:
     return judge(
         champion,
         challenger,
@@ -24,9 +26,9 @@ def gate(champion: Evidence | None, challenger: Evidence, **margins: Any) -> Ver
     )
 
 
-def ece(model: Evidence) -> float:
-    probabilities = model.said[list(CLASSES)].to_numpy()
-    right = probabilities.argmax(axis=1) == labels_of(model.said, list(CLASSES))
+def ece(model: EvaluationRecord) -> float:
+    probabilities = model.predictions[list(CLASSES)].to_numpy()
+    right = probabilities.argmax(axis=1) == labels_of(model.predictions, list(CLASSES))
     return expected_calibration_error(probabilities.max(axis=1), right)
 
 
@@ -37,7 +39,7 @@ def located(hits: list[int], patients: int = 10) -> pd.DataFrame:
     return pd.DataFrame({"path": paths, "frame": 0, "patient": names, "peak_inside": hits})
 
 
-def with_masks(model: Evidence, hits: list[int]) -> Evidence:
+def with_masks(model: EvaluationRecord, hits: list[int]) -> EvaluationRecord:
     return dataclasses.replace(model, located=located(hits))
 
 
@@ -78,11 +80,13 @@ def test_the_order_of_rows_does_not_matter(seed: int):
     champion = with_masks(evidence(1.0, patients=12), [1, 0, 0, 1, 1] * 4)
     challenger = with_masks(evidence(1.3, patients=12, seed=1), [1, 1, 0, 0, 1] * 4)
 
-    def shuffled(model: Evidence) -> Evidence:
+    def shuffled(model: EvaluationRecord) -> EvaluationRecord:
         assert model.located is not None
-        return Evidence(
-            model.said.iloc[generator.permutation(len(model.said))],
-            {**model.result, "classes": list(generator.permutation(model.result["classes"]))},
+        return EvaluationRecord(
+            model.predictions.iloc[generator.permutation(len(model.predictions))],
+            model.result.model_copy(
+                update={"classes": tuple(generator.permutation(model.result.classes))}
+            ),
             model.located.iloc[generator.permutation(len(model.located))],
         )
 
@@ -149,19 +153,19 @@ def test_localisation_on_different_slices_is_refused():
     assert "different slices" in verdict.reasons[0]
 
 
-def without(model: Evidence, rows: int) -> Evidence:
-    return dataclasses.replace(model, said=model.said.iloc[rows:])
+def without(model: EvaluationRecord, rows: int) -> EvaluationRecord:
+    return dataclasses.replace(model, predictions=model.predictions.iloc[rows:])
 
 
-def relabelled(model: Evidence) -> Evidence:
-    said = model.said.copy()
-    said.loc[said["patient"] == "p00", "label"] = "stone"
-    return dataclasses.replace(model, said=said)
+def relabelled(model: EvaluationRecord) -> EvaluationRecord:
+    predictions = model.predictions.copy()
+    predictions.loc[predictions["patient"] == "p00", "label"] = "stone"
+    return dataclasses.replace(model, predictions=predictions)
 
 
-def of_data(model: Evidence, fingerprint: str) -> Evidence:
-    data = {**model.result["data"], "fingerprint": fingerprint}
-    return dataclasses.replace(model, result={**model.result, "data": data})
+def of_data(model: EvaluationRecord, fingerprint: str) -> EvaluationRecord:
+    data = model.result.data.model_copy(update={"fingerprint": fingerprint})
+    return dataclasses.replace(model, result=model.result.model_copy(update={"data": data}))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +181,7 @@ def of_data(model: Evidence, fingerprint: str) -> Evidence:
         (evidence(part="val"), "of the val part"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_and_told(other: Evidence, says: str):
+def test_what_cannot_be_compared_is_refused_and_told(other: EvaluationRecord, says: str):
     for verdict in (gate(other, BETTER), gate(BETTER, other)):
         assert not verdict.promote
         assert len(verdict.reasons) == 1
@@ -186,21 +190,23 @@ def test_what_cannot_be_compared_is_refused_and_told(other: Evidence, says: str)
 
 def test_other_classes_are_refused():
     challenger = dataclasses.replace(
-        BETTER, result={**BETTER.result, "classes": ["normal", "cyst", "tumor"]}
+        BETTER, result=BETTER.result.model_copy(update={"classes": ("normal", "cyst", "tumor")})
     )
     assert "the same classes" in gate(WORSE, challenger).reasons[0]
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["no champion yet", "a champion"])
 def test_a_leak_is_seen_in_the_folds_whatever_the_split_is_called(first: bool):
-    said = BETTER.said.assign(fold=np.arange(len(BETTER.said)) % 5)
-    verdict = gate(None if first else WORSE, dataclasses.replace(BETTER, said=said))
+    predictions = BETTER.predictions.assign(fold=np.arange(len(BETTER.predictions)) % 5)
+    verdict = gate(None if first else WORSE, dataclasses.replace(BETTER, predictions=predictions))
     assert not verdict.promote
     assert "24 patients lie in more than one fold" in verdict.reasons[0]
 
 
 def test_a_slice_that_is_named_twice_is_refused():
-    twice = dataclasses.replace(BETTER, said=pd.concat([BETTER.said, BETTER.said.iloc[:1]]))
+    twice = dataclasses.replace(
+        BETTER, predictions=pd.concat([BETTER.predictions, BETTER.predictions.iloc[:1]])
+    )
     assert "names a slice twice" in gate(WORSE, twice).reasons[0]
 
 
@@ -219,6 +225,8 @@ def test_a_leaky_evaluation_makes_no_first_champion():
 
 
 def test_one_class_alone_makes_no_champion():
-    one = dataclasses.replace(BETTER, said=BETTER.said[BETTER.said["label"] == "tumor"])
+    one = dataclasses.replace(
+        BETTER, predictions=BETTER.predictions[BETTER.predictions["label"] == "tumor"]
+    )
     assert "not defined" in gate(None, one).reasons[0]
     assert not gate(one, one).promote

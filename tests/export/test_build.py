@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from kidney.artifact.card import METADATA_KEY
+from kidney.artifact.card import METADATA_KEY, EvaluatedSplit, TrainingData
+from kidney.artifact.integrity import seal
 from kidney.artifact.predictor import Predictor
-from kidney.artifact.seal import seal
 from kidney.errors import ArtifactError
-from kidney.export.build import build_artifact
-from kidney.export.convert import converted_path
+from kidney.export.build import build_artifact, converted_path
 from kidney.export.verify import LIMITS, check_gaps, verify
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
@@ -87,15 +86,18 @@ def test_the_card_tells_where_the_model_comes_from(exported: tuple[Path, Path]):
     assert card.image_size == IMAGE_SIZE
     assert dataclasses.asdict(card.rules) == RULES
     assert card.bias == pytest.approx(classifier.head.bias.tolist())
-    assert card.metrics["figures"] == FIGURES
-    assert card.metrics["split"] == {**LINEAGE["split"], "part": "test"}
-    assert (card.metrics["slices"], card.metrics["scans"]) == (40, 8)
+    assert dataclasses.asdict(card.metrics)["figures"] == FIGURES
+    assert card.metrics.split == EvaluatedSplit(
+        **{**LINEAGE["split"], "validation_folds": (1,)}, part="test"
+    )
+    assert (card.metrics.slices, card.metrics.scans) == (40, 8)
     assert card.names["tumor"] == "tumour (kidney mass)"
-    assert (card.input["dtype"], card.input["smallest_side"]) == ("uint8", 32)
-    assert (card.window["center"], card.window["width"]) == (40, 400)
+    assert (card.input.dtype, card.input.smallest_side) == ("uint8", 32)
+    assert (card.window.center, card.window.width) == (40, 400)
     assert (card.weights, card.weights_licence[:11]) == ("none", "none needed")
     assert (card.precision, card.made_from) == ("float32", None)
-    assert (card.data, card.run, card.code) == (LINEAGE["data"], LINEAGE["run"], LINEAGE["code"])
+    assert card.data == TrainingData(**LINEAGE["data"])
+    assert (card.run, card.code) == (LINEAGE["run"], LINEAGE["code"])
 
 
 def refused(checkpoint: Path, evaluation: Path, folder: Path) -> str:
@@ -141,12 +143,12 @@ def test_an_evaluation_that_cannot_be_read_is_said(tmp_path: Path, content: str)
 def test_a_true_file_is_verified(exported: tuple[Path, Path]):
     checkpoint, path = exported
     found = verify(load_checkpoint(checkpoint)[0], path, SLICES, LABELS)
-    assert found["largest"].keys() == LIMITS.keys()
-    assert 0 <= found["largest"]["probabilities"] < 1e-5
-    assert 0 <= found["largest"]["decomposition"] < 1e-4
-    assert found["slices"] == 3
-    assert found["batches"] == [1, 3, 5]
-    assert len(found["sizes"]) >= 4  # as they are, and of the batches
+    assert found.largest.keys() == LIMITS.keys()
+    assert 0 <= found.largest["probabilities"] < 1e-5
+    assert 0 <= found.largest["decomposition"] < 1e-4
+    assert found.slices == 3
+    assert found.batches == (1, 3, 5)
+    assert len(found.sizes) >= 4  # as they are, and of the batches
 
 
 @pytest.mark.parametrize("change", [1.02, float("nan"), float("inf")], ids=str)
@@ -200,5 +202,5 @@ def test_converted_files_of_the_model_before_do_not_outlive_it(tmp_path: Path):
     card = build_artifact(checkpoint, evaluation, SLICES, LABELS, path)
     assert not any(file.exists() for file in stale)
     assert Predictor(path).card == card
-    assert card.benchmark["milliseconds"] > 0
-    assert card.verification["slices"] == len(SLICES)
+    assert card.benchmark.milliseconds > 0
+    assert card.verification.slices == len(SLICES)

@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import boto3
 import pytest
 import requests
 from moto.server import ThreadedMotoServer
+
+from kidney.remote import object_store
 
 
 @contextmanager
@@ -23,6 +26,7 @@ def s3_server(bucket: str) -> Iterator[Any]:
         patch.setenv("AWS_REGION", "eu-central-1")
         patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         patch.setenv("no_proxy", "127.0.0.1,localhost")
+        patch.setattr(object_store, "_connect", cache(object_store._connect.__wrapped__))
         client = boto3.client("s3")
         place = {"LocationConstraint": "eu-central-1"}
         client.create_bucket(Bucket=bucket, CreateBucketConfiguration=place)

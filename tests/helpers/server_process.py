@@ -1,4 +1,4 @@
-"""A real server in a process of its own, and what a client does to it."""
+"""A real server in a process of its own, and clients of it."""
 
 import http.client
 import json
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 20
+SECONDS = 180  # a guard against a hang, not a measure: machines are busy
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Server:
     Attributes:
         process: its master.
         address: HOST:PORT.
-        log: where it writes what it has to say; a pipe that nobody reads would fill up.
+        log: a file; a pipe that nobody reads would fill up.
     """
 
     process: subprocess.Popen[str]
@@ -54,6 +54,25 @@ class Server:
 
     def client(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection(self.address, timeout=SECONDS)
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric; 0: there is none yet."""
+        rows = [row.split() for row in self.get("/metrics").decode().splitlines()]
+        return sum(float(row[1]) for row in rows if row[0] == name)
+
+    def in_flight(self) -> int:
+        """Return how many requests are not answered yet, besides the one that asks."""
+        return int(self.metric("kidney_requests_in_flight")) - 1
+
+    def refuses(self) -> bool:
+        """Tell whether nobody listens at the address."""
+        try:
+            socket.create_connection(self.client_address(), timeout=0.1).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:  # no answer yet
+            pass
+        return False
 
     def client_address(self) -> tuple[str, int]:
         host, port = self.address.rsplit(":", 1)
@@ -90,7 +109,7 @@ def serving(model: Path, *arguments: object, **settings: object) -> Iterator[Ser
     )
     try:
         assert process.stdout
-        assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
+        assert select.select([process.stdout], [], [], SECONDS)[0], "the server did not start"
         line = process.stdout.readline()
         found = re.fullmatch(r"Serving on http://(\S+)\n", line)
         assert found, line
@@ -152,5 +171,5 @@ def wait_until(what: Callable[[], object], seconds: float = SECONDS) -> None:
     """Wait until `what()` is true; fail after `seconds`."""
     end = time.monotonic() + seconds
     while not what():
-        assert time.monotonic() < end, "it never came to be"
+        assert time.monotonic() < end, "the condition never came true"
         time.sleep(0.02)

@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kidney.evaluation.evaluation_record import Evidence
+from kidney.evaluation.evaluation_record import EvaluationRecord
+from kidney.evaluation.result import EvaluationResult, Figure, RiskCoverage
 
 CLASSES = ("normal", "cyst", "tumor", "stone")
 SPLIT = {"name": "by_scan", "fingerprint": "s1", "fold": "all", "folds": 5, "part": "test"}
@@ -18,7 +19,7 @@ def evidence(
     slices: int = 2,
     seed: int = 0,
     **split: Any,
-) -> Evidence:
+) -> EvaluationRecord:
     """Return what a model says of slices that every model here is asked about.
 
     Its logits are `skill` for the true class and noise; probabilities are as certain as they should
@@ -48,11 +49,21 @@ def evidence(
     said["label"] = [CLASSES[label] for label in labels]
     said["patient"] = np.repeat(names, slices)
     said["fold"] = np.repeat(np.arange(patients) % 5, slices)
-    result = {
-        "classes": list(CLASSES),
-        "model": {"backbone": "tiny", "run": "tiny-run"},
-        "data": {"name": "none", "fingerprint": "0"},
-        "split": {**SPLIT, **split},
-        "slices": len(said),
-    }
-    return Evidence(said, result)
+    return EvaluationRecord(said, result_of(len(said), patients, {**SPLIT, **split}))
+
+
+def result_of(slices: int, patients: int, split: dict[str, Any]) -> EvaluationResult:
+    """Return a result without figures: a promotion reads none but macro_auroc."""
+    return EvaluationResult.model_validate(
+        {
+            "model": {"backbone": "tiny", "run": "tiny-run"},
+            "data": {"name": "none", "fingerprint": "0"},
+            "split": split,
+            "classes": CLASSES,
+            **{"slices": slices, "scans": patients, "patients": patients},
+            **{name: {} for name in ("figures", "scan_figures", "curves", "groups")},
+            **{name: [] for name in ("confusion", "scan_confusion", "reliability", "scans_ranked")},
+            "ece_by_chance": Figure(value=None),
+            "risk_coverage": RiskCoverage(coverage=[], risk=[]),
+        }
+    )

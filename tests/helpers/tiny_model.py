@@ -10,10 +10,15 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from kidney.artifact.card import ModelCard, to_metadata
-from kidney.artifact.contract import INPUT_CONTRACT, window_contract
+from kidney.artifact.card import (
+    INPUT_CONTRACT,
+    ModelCard,
+    TrainingData,
+    to_metadata,
+    window_contract,
+)
 from kidney.artifact.decision import Rules
-from kidney.artifact.seal import seal
+from kidney.artifact.integrity import seal
 from kidney.files import sha256
 from kidney.reporting.labels import class_name
 
@@ -25,7 +30,7 @@ BIAS = np.array([3.0, 0.5, -2.5, -0.5], dtype=np.float32)
 CARD = ModelCard(
     classes=CLASSES,
     names={name: class_name(name) for name in CLASSES},
-    input=dict(INPUT_CONTRACT),
+    input=INPUT_CONTRACT,
     window=window_contract(None),
     image_size=SIDE,
     backbone="tiny",
@@ -41,11 +46,11 @@ CARD = ModelCard(
         set_from=0.15,
         ood_above=None,
     ),
-    data={"name": "none", "source": "none", "fingerprint": "0", "slices": 0, "scans": 0},
-    baseline={},
-    metrics={},
-    verification={},
-    benchmark={},
+    data=TrainingData(name="none", source="none", fingerprint="0", slices=0, scans=0),
+    baseline=None,
+    metrics=None,
+    verification=None,
+    benchmark=None,
     code="0000000",
     run="tiny-run",
     created="2026-11-23T00:00:00+00:00",

@@ -1,6 +1,5 @@
 """A web server of this process that serves one file and fails as it is told to."""
 
-import re
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +14,6 @@ class Web:
     """What is served, what is wrong with it, and what was asked."""
 
     data: bytes
-    etag: str = '"1"'
-    modified: str = ""
-    ranges: bool = True  # knows Range
-    heeds_if_range: bool = True
     statuses: list[int] = field(default_factory=list)  # answers before the file
     cuts: list[int] = field(default_factory=list)  # bytes before the connection is cut, per request
     length: int | None = None  # a wrong Content-Length
@@ -29,9 +24,6 @@ class Web:
     block: int = 1 << 14  # bytes
     asked: list[dict[str, str]] = field(default_factory=list)  # headers, and the path as "path"
     url: str = ""
-
-    def ranges_asked(self) -> list[str | None]:
-        return [headers.get("Range") for headers in self.asked]
 
 
 @contextmanager
@@ -80,21 +72,9 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
 
         def send_file(self) -> None:
             data, size = web.data, len(web.data)
-            span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            guard = self.headers.get("If-Range", "")
-            same = not guard or guard in (web.etag, web.modified) or not web.heeds_if_range
-            begin = int(span[1]) if span and web.ranges and same else 0
-            if begin and begin >= size:
-                self.answer(416, b"", Content_Range=f"bytes */{size}")
-                return
-            self.send_response(206 if begin else 200)
-            if begin:
-                self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
-            for name, value in (("ETag", web.etag), ("Last-Modified", web.modified)):
-                if value:
-                    self.send_header(name, value)
+            self.send_response(200)
             if web.how == "length":
-                length = size - begin if web.length is None else web.length
+                length = size if web.length is None else web.length
                 self.send_header("Content-Length", str(length))
             elif web.how == "chunked":
                 self.send_header("Transfer-Encoding", "chunked")
@@ -102,8 +82,8 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.close_connection = True
             cut = web.cuts.pop(0) if web.cuts else size
-            end = min(size, begin + cut)
-            for start in range(begin, end, web.block):
+            end = min(size, cut)
+            for start in range(0, end, web.block):
                 block = data[start : min(end, start + web.block)]
                 chunked = web.how == "chunked"
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block) if chunked else block)

@@ -1,4 +1,6 @@
-"""Contrast, view and framing are told from thumbnails as a person would tell them."""
+"""Contrast, view and framing are estimated as a person would; the baseline sums them up."""
+
+import json
 
 import numpy as np
 import pytest
@@ -6,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kidney.data.phantom.scan import generate_scan
-from kidney.imaging.appearance import ENHANCED_FROM, VIEWS, appearance, thumbnail
+from kidney.imaging.appearance import (
+    ENHANCED_FROM,
+    GREY_BINS,
+    VIEWS,
+    appearance,
+    baseline,
+    thumbnail,
+)
 from kidney.imaging.windows import WINDOWS, to_grey
+from tests.helpers.data_slices import scan
 
 PICTURES = st.integers(0, 2**32).map(
     lambda seed: np.random.default_rng(seed).integers(0, 256, (3, 96, 96), dtype=np.uint8)
@@ -103,3 +113,48 @@ def test_the_phase_of_a_phantom_is_told_from_its_picture() -> None:
         enhanced = np.median(look["enhancement"]) >= ENHANCED_FROM
         right.append(enhanced == (scan.phase != "non-contrast"))
     assert np.mean(right) >= 0.75
+
+
+SLICES = [slice_ for seed in range(4) for slice_ in scan(seed, 3)]
+LOOKS = np.stack([thumbnail(slice_) for slice_ in SLICES])
+SHAPES = [slice_.shape for slice_ in SLICES]
+
+
+def test_shares_sum_to_one_and_the_whole_is_json() -> None:
+    made = baseline(LOOKS, SHAPES)
+    assert json.loads(json.dumps(made)) == made
+    assert made["slices"] == 12
+    assert len(made["grey"]) == GREY_BINS
+    for shares in (made["grey"], *(made[name].values() for name in ("sizes", "phase", "view"))):
+        assert sum(shares) == pytest.approx(1, abs=1e-3)
+
+
+def test_sizes_are_width_by_height() -> None:
+    assert baseline(LOOKS[:4], [(48, 64)] * 3 + [(10, 20)])["sizes"] == {
+        "20 x 10": 0.25,
+        "64 x 48": 0.75,
+    }
+
+
+def test_greys_fall_into_their_steps() -> None:
+    halves = np.zeros((1, 96, 96), np.uint8)
+    halves[:, 48:] = 255
+    made = baseline(halves, [(96, 96)])
+    assert (made["grey"][0], made["grey"][-1]) == (0.5, 0.5)
+    assert made["embedding"]["mean"] == [0.0] * 32 + [255.0] * 32
+    assert made["embedding"]["std"] == [0.0] * 64
+
+
+def test_brighter_slices_are_another_baseline() -> None:
+    brighter = np.clip(LOOKS.astype(int) + 40, 0, 255).astype(np.uint8)
+    old, new = baseline(LOOKS, SHAPES), baseline(brighter, SHAPES)
+    assert np.mean(new["soft_grey"]) > np.mean(old["soft_grey"])
+    assert np.mean(new["embedding"]["mean"]) > np.mean(old["embedding"]["mean"]) + 30
+    assert new["grey"] != old["grey"]
+
+
+def test_quantiles_ascend_from_the_least_to_the_most() -> None:
+    for name in ("enhancement", "soft_grey", "body_share"):
+        values = baseline(LOOKS, SHAPES)[name]
+        assert values == sorted(values)
+        assert len(values) == 11

@@ -8,8 +8,7 @@ from itertools import pairwise
 import pytest
 
 from kidney.artifact.predictor import Predictor
-from kidney.evaluation.report.wording import value_and_interval
-from kidney.reporting.labels import figure_name
+from kidney.reporting.labels import figure_name, value_and_interval
 from tests.pipeline.conftest import ROOT
 
 # What is written, and its sections whose tables are alike for every model and set.
@@ -43,11 +42,11 @@ def columns(page: str, section: str) -> list[list[str]]:
 
 def test_the_figures_are_those_of_the_artifact(pipeline, cards):
     card = Predictor(pipeline.folder / "artifacts/kidney.onnx").card
-    for name, figure in card.metrics["figures"].items():
+    for name, figure in card.metrics.figures.items():
         row = f"| {figure_name(name)} | {' | '.join(value_and_interval(figure))} |"
         assert row in cards["MODEL_CARD.md"]
     assert card.run in cards["MODEL_CARD.md"]
-    assert card.data["fingerprint"] in cards["DATA_CARD.md"]
+    assert card.data.fingerprint in cards["DATA_CARD.md"]
 
 
 def test_the_counts_are_those_of_the_data(pipeline, cards):

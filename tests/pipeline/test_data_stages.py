@@ -66,7 +66,7 @@ def test_a_broken_split_file_fails_validation(ask, text: str, says: str) -> None
     prepare(cfg)
     splits(cfg).write_text(text)
     (failed,) = validate_stage(cfg)
-    assert says in failed["says"]
+    assert says in failed.message
 
 
 def test_a_split_of_an_earlier_manifest_is_checked_as_it_will_be_dealt_anew(ask) -> None:
@@ -89,13 +89,13 @@ def test_a_split_edited_by_slices_fails_validation(ask) -> None:
     fold_of[first] = (fold_of[first] + 2) % 5
     splits(cfg).write_text(json.dumps({**split, "unit": "slice", "fold_of": fold_of}))
     (failed,) = validate_stage(cfg)
-    assert "1 patients or scans lie in more than one part" in failed["says"]
+    assert "1 patients or scans lie in more than one part" in failed.message
 
 
 def test_a_set_that_cannot_be_dealt_fails_validation(ask) -> None:
     cfg = ask("split.folds=6")
     ingest_stage(cfg)
-    failed = {finding["check"] for finding in validate_stage(cfg)}
+    failed = {finding.check for finding in validate_stage(cfg)}
     assert "the split 'by_scan'" in failed
     assert "enough of cyst" in failed
 
@@ -111,7 +111,7 @@ def test_the_leaky_split_fails_validation_and_is_prepared_for_those_who_name_it(
     cfg = ask("split=leaky")
     ingest_stage(cfg)
     (failed,) = validate_stage(cfg)
-    assert failed["about"] == "split"
+    assert failed.about == "split"
     assert prepare(cfg)[1]["name"] == "leaky"
 
 

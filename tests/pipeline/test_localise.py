@@ -1,6 +1,5 @@
 """A model on slices with drawn lesions: figures, files and the page."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from omegaconf import OmegaConf
 from kidney.data.masks import read_masked_slices
 from kidney.data.phantom.files import write_class_folders
 from kidney.errors import DataError
+from kidney.evaluation.result import Localisation
 from kidney.models.classifier import KidneyClassifier
 from kidney.pipeline.localise import Explained, embedded, explain_with, localise, measure
 from tests.helpers.small_network import BACKBONE, CLASSES, IMAGE_SIZE
@@ -85,8 +85,8 @@ def test_figures_and_page_are_written(tmp_path: Path, explain):
         {"workspace": str(tmp_path), "artifacts": str(tmp_path / "artifacts"), "data": data}
     )
     result, folder = localise(cfg, explain, CLASSES, MODEL)
-    assert json.loads((folder / "localisation.json").read_text()) == result
-    assert (result["slices"], result["patients"]) == (6, 3)
+    assert Localisation.model_validate_json((folder / "localisation.json").read_text()) == result
+    assert (result.slices, result.patients) == (6, 3)
     page = (folder / "localisation.html").read_text()
     assert page.count("<img") == 6
     assert "Grad-CAM" in page

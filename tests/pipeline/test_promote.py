@@ -139,7 +139,7 @@ def test_an_evaluation_of_another_model_is_not_borrowed(registry: Registry):
     ("harm", "says"),
     [
         (lambda folder: (folder / "metrics.json").unlink(), "FileNotFoundError"),
-        (lambda folder: (folder / "metrics.json").write_text("{}"), "KeyError"),
+        (lambda folder: (folder / "metrics.json").write_text("{}"), "model: Field required"),
         (lambda folder: (folder / "predictions.csv").write_text("path\nx\n"), "misses"),
         (lambda folder: _swap(folder / "predictions.csv"), "to be of one evaluation"),
     ],

@@ -47,8 +47,8 @@ def test_every_station_leaves_what_it_promises(pipeline):
 def test_an_int8_file_is_of_this_very_model_or_not_there(pipeline):
     path = pipeline.folder / "artifacts/kidney.onnx"
     card = Predictor(path).card
-    assert card.verification["largest"]["probabilities"] < 5e-5
-    assert card.benchmark["milliseconds"] > 0
+    assert card.verification.largest["probabilities"] < 5e-5
+    assert card.benchmark.milliseconds > 0
     small = path.with_name("kidney.int8.onnx")
     if small.exists():  # a network of a minute's training may well miss the limits
         assert Predictor(small).card.made_from == sha256(path)
@@ -142,17 +142,17 @@ def test_the_card_names_what_the_model_is(pipeline):
     card = Predictor(pipeline.folder / "artifacts/kidney.onnx").card
     assert card.classes == ("normal", "cyst", "tumor", "stone")
     assert card.backbone == "test_resnet"
-    assert card.data["window"] is None
-    assert "do not tell theirs" in card.window["why"]
+    assert card.data.window is None
+    assert "do not tell theirs" in card.window.why
     assert card.temperature > 0
     assert card.temperature != 1, "it was never settled"
     assert card.rules.ood_above > 0
     assert set(card.rules.suspect_from) == {"cyst", "tumor", "stone"}
-    assert card.metrics["split"]["name"] == "by_scan"
-    assert card.metrics["scans"] == 4
+    assert card.metrics.split.name == "by_scan"
+    assert card.metrics.scans == 4
     assert "Contrast phase" in card.limits
-    assert 0 < card.baseline["slices"] < card.data["slices"]  # of the training part alone
-    assert card.baseline["sizes"] == {"96 x 96": 1.0}
+    assert 0 < card.baseline.slices < card.data.slices  # of the training part alone
+    assert card.baseline.sizes == {"96 x 96": 1.0}
 
 
 def test_evaluation_takes_the_best_run_by_validation(pipeline):

@@ -1,6 +1,5 @@
 """A version is found and fetched from a real MLflow server, by whoever may ask it."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -21,7 +20,7 @@ from kidney.remote.mlflow_rest import Reference, find_version, read_reference
 from kidney.tracking.registry import crown, register
 from kidney.tracking.runs import Tracking
 from tests.helpers.api_keys import make_key, sign
-from tests.helpers.tiny_model import CARD, write_int8_beside, write_tiny_model
+from tests.helpers.tiny_model import write_int8_beside, write_tiny_model
 from tests.helpers.web import serving
 
 ROOT = Path(__file__).parents[2]
@@ -90,11 +89,11 @@ def published(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_version_comes_under_each_of_its_names(
     server: str, published: Path, tmp_path: Path, reference: str
 ):
-    told: list[str] = []
+    messages: list[str] = []
     out = tmp_path / "kidney.onnx"
-    assert fetch_model(reference, out, tracking=server, tell=told.append) == out
+    assert fetch_model(reference, out, tracking=server, log=messages.append) == out
     assert out.read_bytes() == (published / "kidney.onnx").read_bytes()
-    assert "as the version's tag says" in told[0]
+    assert "as the version's tag says" in messages[0]
     assert [file.name for file in tmp_path.iterdir()] == ["kidney.onnx"]
 
 
@@ -111,24 +110,6 @@ def test_each_precision_comes_with_its_own_signature(
     with pytest.raises(ArtifactError, match="does not verify"):
         fetch_model("kidney@1", out, tracking=server, precision=precision, public_key=other)
     assert not out.exists()
-
-
-def test_a_download_from_the_server_is_resumed(server: str, tmp_path: Path):
-    card = dataclasses.replace(CARD, limits="It only measures brightness. " * 10_000)
-    artifact = write_tiny_model(tmp_path / "kidney.onnx", card=card)
-    register(Tracking(server, "kidney"), "large", artifact, [], {"sha256": sha256(artifact)})
-    out, begun = tmp_path / "out.onnx", []
-
-    def killed(done: int, _: int | None) -> None:
-        if done > 100_000:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fetch_model("large@1", out, tracking=server, progress=killed)
-    assert not out.exists()
-    fetch_model("large@1", out, tracking=server, progress=lambda done, _: begun.append(done))
-    assert begun[0] > 100_000
-    assert out.read_bytes() == artifact.read_bytes()
 
 
 def test_the_command_asks_the_server_that_the_environment_names(
@@ -190,7 +171,7 @@ def test_what_only_the_server_can_read_is_read_through_it(
 
 @pytest.mark.usefixtures("published")
 @pytest.mark.parametrize("reference", ["kidney@nobody", "kidney@99", "liver@champion", "liver@1"])
-def test_a_version_that_the_server_does_not_know_is_told(
+def test_a_version_that_the_server_does_not_know_is_reported(
     server: str, tmp_path: Path, reference: str
 ):
     with pytest.raises(ArtifactError, match=f"to know {reference}") as refused:
@@ -198,7 +179,7 @@ def test_a_version_that_the_server_does_not_know_is_told(
     assert "promote.py" in refused.value.remedy
 
 
-def test_a_host_name_that_the_server_does_not_allow_is_told(
+def test_a_host_name_that_the_server_does_not_allow_is_reported(
     server: str, monkeypatch: pytest.MonkeyPatch
 ):
     real = socket.getaddrinfo
@@ -283,7 +264,7 @@ def test_files_are_fetched_from_where_the_server_keeps_them(
         ({"USERNAME": "ann"}, "", None),
     ],
 )
-def test_who_asks_is_told_to_the_server(
+def test_the_account_is_sent_to_the_server(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], user: str, expected: str | None
 ):
     for name, value in environment.items():
@@ -295,12 +276,12 @@ def test_who_asks_is_told_to_the_server(
 
 
 @pytest.mark.parametrize("answer", [b"<html>", b"{}", b"[]", b'{"model_version": {}}'])
-def test_what_is_no_mlflow_server_is_told(answer: bytes):
+def test_what_is_no_mlflow_server_is_reported(answer: bytes):
     beside = dict.fromkeys(answers(""), answer)
     with serving(b"", beside=beside) as web, pytest.raises(ArtifactError, match="another kind"):
         find_version(web.url.removesuffix("/set.zip"), CHAMPION)
 
 
-def test_a_server_that_does_not_answer_is_told():
+def test_a_server_that_does_not_answer_is_reported():
     with pytest.raises(DataError, match=r"http://127\.0\.0\.1:9/.* cannot be reached"):
         find_version("http://127.0.0.1:9", CHAMPION)

@@ -1,14 +1,25 @@
-"""Reports are one file that loads nothing and shows text as text."""
+"""Pages are one file that loads nothing and shows text as text."""
 
 import base64
+import re
 from html.parser import HTMLParser
 
 import pytest
+from jinja2 import UndefinedError
 
-from kidney.reporting.html import beside, heat_table, page, picture, prose, table
+from kidney.evaluation.result import Figure
+from kidney.reporting.html import page, picture
 from tests.helpers.pictures import encode, gradient
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\""
+FIGURES = {"iou": Figure(value=0.5, low=0.25, high=0.75), HOSTILE: Figure(value=None)}
+
+
+def localisation(name: str, *pictures: str) -> str:
+    return page(
+        "localisation.html", title=name, lead=name, maps={"evidence": FIGURES},
+        names={"evidence": name}, titles={"iou": name}, pictures=pictures,
+    )  # fmt: skip
 
 
 def elements(html: str) -> list[tuple[str, dict[str, str | None]]]:
@@ -23,19 +34,16 @@ def elements(html: str) -> list[tuple[str, dict[str, str | None]]]:
 
 
 def test_text_is_shown_as_text_wherever_it_goes() -> None:
-    body = table([HOSTILE], [[HOSTILE]]) + picture(b"png", HOSTILE)
-    html = page(HOSTILE, HOSTILE, [(HOSTILE, body)])
+    html = localisation(HOSTILE, picture(b"png", HOSTILE), HOSTILE)
     assert "<script" not in html
-    assert html.count("&lt;script&gt;") == 8  # title twice, lead, heading, two cells, picture twice
-    assert {"title", "h1", "p", "h2", "th", "td", "img"} <= {tag for tag, _ in elements(html)}
+    # title twice, lead, column, two rows, a picture twice, and what is no Markup
+    assert html.count("&lt;script&gt;") == 9
     assert [a["alt"] for tag, a in elements(html) if tag == "img"] == [HOSTILE]
 
 
 def test_a_page_loads_nothing_from_elsewhere() -> None:
-    html = page("Report", "Lead", [("Pictures", picture(encode(gradient()), "one"))])
-    assert "http" not in html
-    assert "url(" not in html
-    assert "@import" not in html
+    html = localisation("Report", picture(encode(gradient()), "one"))
+    assert not re.search(r"http|url\(|@import", html)
     assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in elements(html)}
     for _, attributes in elements(html):
         assert "href" not in attributes
@@ -51,43 +59,18 @@ def test_a_picture_is_embedded_byte_by_byte() -> None:
     assert base64.b64decode(data) == png
 
 
-@pytest.mark.parametrize(
-    ("value", "colour"),
-    [("ok", "ok"), ("warn", "warn"), ("fail", "fail"), ("failed", None), ("OK", None), (3, None)],
-)
-def test_a_cell_is_coloured_only_where_it_is_a_level(value: object, colour: str | None) -> None:
-    (attributes,) = (a for tag, a in elements(table(["level"], [[value]])) if tag == "td")
-    assert attributes.get("class") == colour
+def test_an_interval_stands_softer_beside_its_value() -> None:
+    html = localisation("Report")
+    assert '<td>0.500 <span class="soft">0.250 to 0.750</span></td>' in html
+    assert "<td>n/a</td>" in html
 
 
-def test_a_table_has_a_row_of_names_and_a_row_for_each_row() -> None:
-    tags = [tag for tag, _ in elements(table(["a", "b"], [[1, 2], [3, 4]]))]
-    assert tags == ["div", "table", "tr", "th", "th", "tr", "td", "td", "tr", "td", "td"]
-
-
-def test_the_second_of_a_pair_is_softer() -> None:
-    html = table(["figure"], [[("0.712", "0.650 to 0.771")]])
-    assert '<td>0.712 <span class="soft">0.650 to 0.771</span></td>' in html
-    assert "<b>" not in table(["a"], [[("<b>", "<b>")]])
-
-
-def test_a_cell_is_the_darker_the_larger_its_share() -> None:
-    html = heat_table("is / called", ["a", HOSTILE], [[("7", "70%", 0.7), ("3", "30%", 0.3)]] * 2)
-    styles = [str(a["style"]) for tag, a in elements(html) if tag == "td"]
-    cover = [float(style.rpartition(",")[2].rstrip(")")) for style in styles]
-    assert cover[0] > cover[1] > 0
-    assert cover[0] <= 0.55  # ink must be readable on it, light or dark
-    assert "<script" not in html
-
-
-def test_prose_is_text_and_parts_stay_in_their_order() -> None:
-    html = beside(prose("one", HOSTILE), prose("two"))
-    assert "<script" not in html
-    assert html.index("one") < html.index("two")
-    assert [tag for tag, _ in elements(html)] == ["div", "div", "p", "p", "div", "p"]
+def test_what_a_template_names_and_nobody_gives_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="title"):
+        page("localisation.html")
 
 
 def test_print_is_on_white_paper() -> None:
-    style = page("a", "b", [])
-    assert "@media screen and (prefers-color-scheme: dark)" in style
-    assert style.count("prefers-color-scheme") == 1
+    html = localisation("Report")
+    assert "@media screen and (prefers-color-scheme: dark)" in html
+    assert html.count("prefers-color-scheme") == 1

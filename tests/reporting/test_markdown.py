@@ -2,7 +2,7 @@
 
 import pytest
 
-from kidney.reporting.markdown import bullets, document, table, text
+from kidney.reporting.markdown import bullets, table, text
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ from kidney.reporting.markdown import bullets, document, table, text
         ("./artifacts/kidney.onnx", "./artifacts/kidney.onnx"),
     ],
 )
-def test_folders_of_a_machine_are_not_told(path: str, shown: str):
+def test_folders_of_a_machine_are_left_out(path: str, shown: str):
     assert text(path) == shown
 
 
@@ -25,6 +25,13 @@ def test_a_value_opens_neither_tag_nor_link_nor_cell():
     assert text("<b>[x](y)|`c`\n# d") == r"&lt;b>\[x\](y)\|\`c\` \# d"
 
 
-def test_a_document_has_its_sections_in_order():
-    page = document("T", "Lead.", {"One": bullets({"a_b": [1, 2]}), "Two": table(["x"], [["y"]])})
-    assert page == "# T\n\nLead.\n\n## One\n\n- a b: 1, 2\n\n## Two\n\n| x |\n| --- |\n| y |\n"
+def test_entries_are_written_in_one_line_each():
+    assert bullets({"a_b": [1, 2], "c": {"d": "*"}}) == "- a b: 1, 2\n- c: d \\*"
+
+
+def test_a_table_has_a_header_and_shows_values_as_text():
+    assert table(["x"], [["y|z"]]) == "| x |\n| --- |\n| y\\|z |"
+
+
+def test_markdown_that_is_made_here_stays_as_it_is():
+    assert text(table(["x"], [])) == table(["x"], [])

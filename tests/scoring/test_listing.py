@@ -1,4 +1,4 @@
-"""What is listed, in which order, and how it is dealt."""
+"""What is listed, in which order, and in which chunks."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from kidney.errors import DataError
-from kidney.scoring.listing import MOST_FILES, Chunk, File, chunks, list_archive
+from kidney.scoring.listing import MAX_FILES, Chunk, File, chunks, list_archive
 
 
 def paths(archive: Path | str) -> list[str]:
@@ -18,7 +18,7 @@ def many(count: int) -> list[File]:
     return [File(f"/archive/{number:05}.dcm", "1 1") for number in range(count)]
 
 
-def dealt(files: list[File], recipe: str = "model") -> list[Chunk]:
+def chunked(files: list[File], recipe: str = "model") -> list[Chunk]:
     return list(chunks(files, recipe))
 
 
@@ -53,7 +53,7 @@ def test_a_list_names_files_and_folders_from_where_it_lies(folder: Path) -> None
         (None, b"", "Expected a folder or a list"),
     ],
 )
-def test_what_is_no_archive_is_told(
+def test_what_is_no_archive_is_reported(
     tmp_path: Path, name: str | None, content: bytes, problem: str
 ) -> None:
     if name:
@@ -62,15 +62,18 @@ def test_what_is_no_archive_is_told(
         paths(tmp_path / (name or "nowhere"))
 
 
-def test_a_prefix_in_s3_is_listed_page_by_page(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kidney.remote.object_store._PAGE", 3)
+def test_a_folder_in_s3_is_listed_at_any_depth(s3: Any) -> None:
     for number in range(10):
         s3.put_object(Bucket="hospital", Key=f"pages/{number:04}", Body=b"x")
-    for name in ("pages/", "pages2/other"):
+    for name in ("pages/", "pages2/other", "pages/sub/é #1", "pages/sub//2"):
         s3.put_object(Bucket="hospital", Key=name, Body=b"x")
     found = list(list_archive("s3://hospital/pages"))
-    assert [file.path for file in found] == [f"s3://hospital/pages/{n:04}" for n in range(10)]
-    assert all(file.version for file in found)
+    names = [f"{number:04}" for number in range(10)] + ["sub//2", "sub/é #1"]
+    assert [file.path for file in found] == [f"s3://hospital/pages/{name}" for name in names]
+    assert list(list_archive("s3://hospital/pages/")) == found
+    s3.put_object(Bucket="hospital", Key="pages/0000", Body=b"xx")
+    assert [old for old, new in zip(found, list_archive("s3://hospital/pages"), strict=True)
+            if old != new] == found[:1]  # fmt: skip
 
 
 def test_a_list_names_objects_and_prefixes(s3: Any, tmp_path: Path) -> None:
@@ -83,18 +86,18 @@ def test_a_list_names_objects_and_prefixes(s3: Any, tmp_path: Path) -> None:
 
 def test_every_file_is_in_one_chunk_and_no_chunk_is_large() -> None:
     files = many(3000)
-    found = dealt(files)
+    found = chunked(files)
     assert [path for chunk in found for path in chunk.paths] == [file.path for file in files]
-    assert max(len(chunk.paths) for chunk in found) <= MOST_FILES
+    assert max(len(chunk.paths) for chunk in found) <= MAX_FILES
     assert len({chunk.id for chunk in found}) == len(found)
-    assert dealt(files) == found
+    assert chunked(files) == found
 
 
 def test_a_file_that_comes_changes_few_chunks() -> None:
     files = many(3000)
-    before = {chunk.id for chunk in dealt(files)}
+    before = {chunk.id for chunk in chunked(files)}
     added = [*files[:1500], File("/archive/01499b.dcm", "1 1"), *files[1500:]]
-    after = {chunk.id for chunk in dealt(added)}
+    after = {chunk.id for chunk in chunked(added)}
     assert 1 <= len(after - before) <= 4
 
 
@@ -102,8 +105,8 @@ def test_a_file_that_comes_changes_few_chunks() -> None:
 def test_another_content_or_model_is_another_chunk(what: str) -> None:
     files = many(10)
     changed = [*files[:9], File(files[9].path, "2 1")] if what == "content" else files
-    after = dealt(changed, "other" if what == "model" else "model")
-    assert {chunk.id for chunk in dealt(files)}.isdisjoint({chunk.id for chunk in after[-1:]})
+    after = chunked(changed, "other" if what == "model" else "model")
+    assert {chunk.id for chunk in chunked(files)}.isdisjoint({chunk.id for chunk in after[-1:]})
 
 
 def test_a_name_that_is_no_text_has_its_place(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ head = ray.init("local", num_cpus=2, include_dashboard=False, object_store_memor
 print(head.address_info["gcs_address"], flush=True)
 sys.stdin.read()
 """
-LONGEST = 240  # seconds, on a machine that does other things
+LONGEST = 900  # seconds; longer is a hang, however busy the machine is
 
 
 def environment() -> dict[str, str]:
@@ -61,8 +61,8 @@ def check(out: Path, archive: Archive, model: Path) -> None:
     assert [row["path"] for row in found] == sorted(archive.slices)
     slices = [read_slices(Path(row["path"]), ABDOMEN, "it")[0] for row in found]
     expected = [answer.probabilities for answer in Predictor(model, threads=1).predict(slices)]
-    said = [[row[f"probability_{name}"] for name in CARD.classes] for row in found]
-    np.testing.assert_allclose(said, expected, atol=1e-6)
+    probabilities = [[row[f"probability_{name}"] for name in CARD.classes] for row in found]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
     assert {row["path"]: row["kind"] for row in rows(out, "errors")} == archive.bad
 
 
@@ -86,7 +86,7 @@ def unending(words: list[str], archive: Archive, folder: Path) -> Iterator[subpr
 
 
 @pytest.fixture
-def place(tmp_path: Path, model: Path, dicom: bytes) -> tuple[Path, Archive]:
+def project(tmp_path: Path, model: Path, dicom: bytes) -> tuple[Path, Archive]:
     """A folder as the page expects it, and its archive, which is more than a chunk."""
     (tmp_path / "artifacts").mkdir()
     shutil.copy(model, tmp_path / "artifacts" / "kidney.onnx")
@@ -95,9 +95,9 @@ def place(tmp_path: Path, model: Path, dicom: bytes) -> tuple[Path, Archive]:
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_like_one_that_was_not(
-    place: tuple[Path, Archive], model: Path
+    project: tuple[Path, Archive], model: Path
 ) -> None:
-    folder, archive = place
+    folder, archive = project
     out = folder / "scores"
     words = command("score.py archive")
     with unending(words, archive, folder) as first:
@@ -117,9 +117,9 @@ def test_a_run_that_was_killed_goes_on_and_ends_like_one_that_was_not(
 
     counted = ast.literal_eval(run([sys.executable, "-c", PYTHON], folder))
     assert sum(row["path_count"] for row in counted) == count
-    told = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `.*$", PAGE, re.M))))
+    messages = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| `.*$", PAGE, re.M))))
     for name in rows(out)[0]:
-        assert ("probability_CLASS" if name.startswith("probability_") else name) in told
+        assert ("probability_CLASS" if name.startswith("probability_") else name) in messages
 
 
 @pytest.fixture
@@ -149,8 +149,8 @@ def test_a_cluster_scores_a_prefix_of_s3_to_another_one(
     words = command("score.py s3://", **{"HEAD:6379": cluster})
     words[words.index("--model") + 1] = str(model)
     words[1] = str(ROOT / words[1])
-    said = run(words, tmp_path)
-    assert said.startswith(f"{len(archive.slices)} slices, bad files: {len(archive.bad) - 1}")
+    output = run(words, tmp_path)
+    assert output.startswith(f"{len(archive.slices)} slices, bad files: {len(archive.bad) - 1}")
     host = os.environ["AWS_ENDPOINT_URL"].removeprefix("http://")
     store = pyarrow.fs.S3FileSystem(endpoint_override=host, scheme="http", region="eu-central-1")
     table = pds.dataset("hospital/scores/slices", filesystem=store, format="parquet").to_table()
@@ -175,7 +175,7 @@ def test_a_cluster_scores_a_prefix_of_s3_to_another_one(
         (["archive", "--model", "missing.onnx"], "missing.onnx"),
     ],
 )
-def test_what_cannot_work_is_told_before_anything_starts(
+def test_what_cannot_work_is_reported_before_anything_starts(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str], arguments: list[str], problem: str,
 ) -> None:  # fmt: skip
@@ -195,15 +195,15 @@ def test_what_cannot_work_is_told_before_anything_starts(
 
 @pytest.mark.slow
 def test_a_run_that_is_interrupted_says_so_and_goes_on(
-    place: tuple[Path, Archive], model: Path
+    project: tuple[Path, Archive], model: Path
 ) -> None:
-    folder, archive = place
+    folder, archive = project
     words = command("score.py archive")
     with unending(words, archive, folder) as first:
         first.send_signal(signal.SIGINT)
-        said = first.stderr.read()
+        output = first.stderr.read()
     assert first.returncode == 130
-    assert "The same command goes on from here." in said
-    assert "Traceback" not in said
+    assert "The same command goes on from here." in output
+    assert "Traceback" not in output
     run(words, folder)
     check(folder / "scores", archive, model)

@@ -5,8 +5,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import botocore.client
-import botocore.exceptions
 import nibabel as nib
 import numpy as np
 import pyarrow.parquet as pq
@@ -18,7 +16,8 @@ from kidney.errors import KidneyError
 from kidney.imaging.deidentify import pseudonym
 from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN, Window
-from kidney.scoring.scorer import Scorer
+from kidney.remote import object_store
+from kidney.scoring.scorer import Job, Scorer
 from tests.helpers.pictures import encode
 from tests.helpers.tiny_model import CARD
 from tests.scoring.conftest import PATIENT, SALT, Archive
@@ -27,21 +26,19 @@ KEY = SALT.encode()
 
 
 def scorer(model: Path, out: Path | str, window: Window = ABDOMEN) -> Scorer:
-    return Scorer(model.read_bytes(), str(window), KEY, str(out))
-
-
-def refuse(*_: Any) -> None:
-    """Answer like S3 when the account's time is up in the middle of a run."""
-    answer = {"Error": {"Code": "Expired"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
-    raise botocore.exceptions.ClientError(answer, "GetObject")
+    return Scorer(model.read_bytes(), Job(str(window), KEY, str(out)))
 
 
 def scored(model: Path, out: Path, paths: list[str], window: Window = ABDOMEN) -> Any:
     """Return counts, and the rows of slices and of bad files."""
-    said = scorer(model, out, window)({"chunk": json.dumps(["1", paths])})
+    scored_chunk = scorer(model, out, window)({"chunk": json.dumps(["1", paths])})
     rows = pq.read_table(out / "slices" / "1.parquet").to_pylist()
     bad = out / "errors" / "1.parquet"
-    return json.loads(said["counts"]), rows, pq.read_table(bad).to_pylist() if bad.exists() else []
+    return (
+        json.loads(scored_chunk["counts"]),
+        rows,
+        pq.read_table(bad).to_pylist() if bad.exists() else [],
+    )
 
 
 def test_answers_are_those_of_the_predictor(model: Path, archive: Archive, tmp_path: Path) -> None:
@@ -50,18 +47,18 @@ def test_answers_are_those_of_the_predictor(model: Path, archive: Archive, tmp_p
     assert [row["path"] for row in rows] == [*archive.slices]
     for row in rows:
         (slice_,) = read_slices(Path(row["path"]), ABDOMEN, "it")
-        (answer,) = Predictor(model, threads=1).predict([slice_])
-        said = decide(answer.probabilities, CARD.classes, CARD.rules, answer.ood_score)
+        (prediction,) = Predictor(model, threads=1).predict([slice_])
+        decision = decide(prediction.probabilities, CARD.classes, CARD.rules, prediction.ood_score)
         found = [row[f"probability_{name}"] for name in CARD.classes]
-        assert found == pytest.approx(answer.probabilities.tolist(), abs=1e-6)
-        assert (row["decision"], row["label"]) == (said.outcome, said.label)
-        assert row["prediction_set"] == list(said.prediction_set)
-        assert row["suspected"] == list(said.suspected)
+        assert found == pytest.approx(prediction.probabilities.tolist(), abs=1e-6)
+        assert (row["decision"], row["label"]) == (decision.outcome, decision.label)
+        assert row["prediction_set"] == list(decision.prediction_set)
+        assert row["suspected"] == list(decision.suspected)
         assert (row["height"], row["width"]) == slice_.shape
     assert {row["path"]: row["kind"] for row in bad} == archive.bad
 
 
-def test_no_row_tells_whose_slice_it_is(model: Path, archive: Archive, tmp_path: Path) -> None:
+def test_no_row_names_the_patient(model: Path, archive: Archive, tmp_path: Path) -> None:
     _, rows, bad = scored(model, tmp_path, [*archive.slices, *archive.bad])
     dicom = [row for row in rows if row["instance"]]
     assert [row["instance"] for row in dicom] == [17, 18]
@@ -114,7 +111,10 @@ def test_slices_of_a_volume_are_numbered(model: Path, tmp_path: Path) -> None:
 def test_what_would_spoil_all_files_ends_the_run(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", refuse)
+    def refuse(_: str) -> None:
+        raise OSError("AWS Error ACCESS_DENIED during HeadObject operation: No response body.")
+
+    monkeypatch.setattr(object_store, "_connect", refuse)
     with pytest.raises(KidneyError, match="refused: HTTP 403"):
         scorer(model, tmp_path)({"chunk": json.dumps(["1", ["s3://hospital/in/1.png"]])})
     assert not list(tmp_path.rglob("*.parquet"))
@@ -123,9 +123,9 @@ def test_what_would_spoil_all_files_ends_the_run(
 def test_objects_are_read_and_parts_written_in_s3(model: Path, s3: Any, archive: Archive) -> None:
     one = next(iter(archive.slices))
     s3.put_object(Bucket="hospital", Key="in/1.png", Body=Path(one).read_bytes())
-    names = ["s3://hospital/in/1.png", "s3://hospital/in/gone.png"]
-    said = scorer(model, "s3://hospital/out")({"chunk": json.dumps(["1", names])})
-    assert json.loads(said["counts"]) == {"slices": 1, "unreadable": 1}
+    names = [f"s3://hospital/in/{name}" for name in ("1.png", "gone.png", "a//b.png")]
+    scored_chunk = scorer(model, "s3://hospital/out")({"chunk": json.dumps(["1", names])})
+    assert json.loads(scored_chunk["counts"]) == {"slices": 1, "unreadable": 2}
     found = s3.get_object(Bucket="hospital", Key="out/slices/1.parquet")["Body"].read()
     table = pq.read_table(io.BytesIO(found))
     assert table["path"].to_pylist() == names[:1]

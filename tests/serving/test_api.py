@@ -8,14 +8,13 @@ import pytest
 from PIL import Image
 from scipy.stats import gmean
 
-from kidney.artifact.contract import window_contract
+from kidney.artifact.card import window_contract
 from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
 from kidney.imaging.dicom import read_dicom
 from kidney.imaging.windows import WINDOWS, to_grey
 from kidney.serving.app import create_app
-from kidney.serving.inference.engine import Engine, Reading
-from kidney.serving.inference.uploads import read_uploads
+from kidney.serving.inference import decode
 from kidney.serving.settings import Settings
 from tests.helpers.pictures import blank_png, encode, gradient
 from tests.helpers.tiny_model import CARD, CLASSES, write_tiny_model
@@ -144,25 +143,25 @@ def test_maps_of_evidence_come_on_request(send, model):
     assert maps["region"] == [0, 0, 48, 64]
 
 
-def test_pictures_are_one_study(send):
+def test_pictures_are_one_series(send):
     body = send(encode(WHITE), encode(gradient()), encode(WHITE)).get_json()
-    (study,) = body["studies"]
-    assert (study["kind"], study["slices"], study["window"]) == ("pictures", [0, 1, 2], None)
-    assert [one["study"] for one in body["predictions"]] == [0, 0, 0]
+    (one,) = body["series"]
+    assert (one["kind"], one["slices"], one["window"]) == ("pictures", [0, 1, 2], None)
+    assert [one["series"] for one in body["predictions"]] == [0, 0, 0]
     assert [(one["file"], one["frame"]) for one in body["predictions"]] == [(1, 1), (2, 1), (3, 1)]
     mean = gmean([list(one["probabilities"].values()) for one in body["predictions"]], axis=0)
-    np.testing.assert_allclose(list(study["probabilities"].values()), mean / mean.sum(), rtol=1e-5)
-    assert (study["label"], study["decision"]) == ("tumor", "needs_review")
-    assert study["decisive"][:2] == [0, 2]
-    assert study["counts"]["tumor"] == 2
-    assert study["counts"]["needs_review"] == 1
-    assert study["skipped"] == []
+    np.testing.assert_allclose(list(one["probabilities"].values()), mean / mean.sum(), rtol=1e-5)
+    assert (one["label"], one["decision"]) == ("tumor", "needs_review")
+    assert one["decisive"][:2] == [0, 2]
+    assert one["counts"]["tumor"] == 2
+    assert one["counts"]["needs_review"] == 1
+    assert one["skipped"] == []
 
 
-def test_a_series_is_a_study_beside_the_pictures(send, model):
+def test_a_dicom_series_stands_beside_the_pictures(send, model):
     archive = packed(*series()[2::-1], report(series()[0]))
     body = send(archive, encode(WHITE)).get_json()
-    pictures, dicom = body["studies"]
+    pictures, dicom = body["series"]
     assert (pictures["slices"], dicom["slices"]) == ([0], [1, 2, 3])
     assert (dicom["kind"], dicom["view"], dicom["window"]) == ("dicom", "axial", [40, 400])
     assert dicom["skipped"] == [
@@ -173,7 +172,7 @@ def test_a_series_is_a_study_beside_the_pictures(send, model):
         grey = to_grey(read_dicom(data, "it").hu)
         (expected,) = session.run(["probabilities"], {"slices": grey[:, None]})
         np.testing.assert_allclose(list(one["probabilities"].values()), expected[0], atol=1e-6)
-        assert (one["study"], one["file"], one["size"]) == (1, 1, [96, 96])
+        assert (one["series"], one["file"], one["size"]) == (1, 1, [96, 96])
     assert set(dicom["decisive"]) <= {1, 2, 3}
 
 
@@ -195,33 +194,31 @@ def test_the_model_sees_dicom_through_the_window_of_its_card(tmp_path):
     client = create_app(Settings(model=path, auth=False)).test_client()
     files = {"file": (io.BytesIO(series()[0]), "x")}
     body = client.post(API + "?overlay=png", data=files).get_json()
-    assert body["studies"][0]["window"] == [480, 2500]
+    assert body["series"][0]["window"] == [480, 2500]
     grey = to_grey(read_dicom(series()[0], "it").hu[0], WINDOWS["bone"])
     expected = Predictor(path).predict([grey])[0].probabilities
     said = list(body["predictions"][0]["probabilities"].values())
     np.testing.assert_allclose(said, expected, atol=1e-6)
 
 
-def test_a_model_that_is_swapped_meanwhile_sees_through_its_own_window(model):
-    engine = Engine(Settings(model=model, threads=1))
-    other = dataclasses.replace(
-        engine.model, card=dataclasses.replace(CARD, window=window_contract("bone"))
-    )
-    shown = []
+def test_a_request_keeps_the_model_and_window_it_began_with(tmp_path, monkeypatch):
+    path = write_tiny_model(tmp_path / "kidney.onnx")
+    app = create_app(Settings(model=path, threads=1, auth=False))
+    read = decode.read_dicom
 
-    class Swapped:
-        model = engine.model
+    def swapped_meanwhile(*arguments):
+        write_tiny_model(path, card=dataclasses.replace(CARD, window=window_contract("bone")))
+        assert app.extensions["kidney.engine"].swap()
+        return read(*arguments)
 
-        def read(self, slices: list) -> Reading:
-            shown.append(slices[0])
-            self.model = other
-            return dataclasses.replace(engine.read(slices), model=other)
-
-    studies, reading = read_uploads(Swapped(), Settings(), [series()[0]])
-    assert reading.model is other
-    assert studies[0].window == WINDOWS["bone"]
-    np.testing.assert_array_equal(shown[-1], studies[0].slices[0].grey)
-    assert len(shown) == 2
+    before = sha256(path)
+    monkeypatch.setattr(decode, "read_dicom", swapped_meanwhile)
+    bodies = [
+        app.test_client().post(API, data={"file": (io.BytesIO(series()[0]), "x")}).get_json()
+        for _ in range(2)
+    ]
+    assert [body["model"]["sha256"] for body in bodies] == [before, sha256(path)]
+    assert [body["series"][0]["window"] for body in bodies] == [[40, 400], [480, 2500]]
 
 
 def test_an_unknown_parameter_is_refused(send):

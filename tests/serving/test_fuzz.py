@@ -18,5 +18,5 @@ def test_a_failure_is_noticed(app, monkeypatch):
     def fail(*_: object) -> None:
         raise KeyError
 
-    monkeypatch.setattr("kidney.serving.inference.uploads.read_studies", fail)
+    monkeypatch.setattr("kidney.serving.inference.decode._files", fail)
     assert len(fuzz(app, seeds(), iter(range(3))).faults) == 3

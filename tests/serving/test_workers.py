@@ -19,17 +19,15 @@ import numpy as np
 import pytest
 import requests
 
-from kidney.imaging.appearance import thumbnail
-from kidney.imaging.baseline import baseline
 from kidney.serving.guards.keys import entry, new_key
 from tests.helpers.pictures import encode
 from tests.helpers.tiny_model import CARD, write_tiny_model
 from tests.helpers.training_slices import drawn
-from tests.serving.test_inputs import LEARNED, wait_for
-from tests.serving.test_metrics import scraped_text, value
+from tests.serving.monitoring.test_drift import LEARNED, baseline_of, wait_for
+from tests.serving.monitoring.test_metrics import scraped_text, value
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60
+SECONDS = 180  # a guard against a hang
 KEY = new_key()
 
 
@@ -87,14 +85,12 @@ def start(*arguments: object, **settings: str) -> subprocess.Popen:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    thumbnails = np.stack([thumbnail(slice_) for slice_ in LEARNED])
-    learned = baseline(thumbnails, [slice_.shape for slice_ in LEARNED])
-    card = replace(CARD, baseline=learned)
+    card = replace(CARD, baseline=baseline_of(LEARNED))
     model = write_tiny_model(tmp_path / "kidney.onnx", card=card)
     keys = {"KIDNEY_API_KEYS": entry("viewer", KEY)}
     process = start("--model", model, "--workers", 2, "--threads", 1, **keys)
     try:
-        assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
+        assert select.select([process.stdout], [], [], SECONDS)[0], "the server did not start"
         server = Server(process, process.stdout.readline().strip().removeprefix("Serving on "))
         wait_for(lambda: value(server.metrics(), "kidney_workers_ready") == 2)
         yield server
@@ -110,7 +106,7 @@ def test_two_workers_are_one_server(server: Server):
         with server.only(worker):
             for slice_ in slices:
                 assert server.read(slice_, headers=key).status_code == 200
-    # what was counted and seen by either is told by both
+    # what either has counted, both report
     wait_for(lambda: value(server.metrics(), "kidney_drift_slices") > 14)
     for worker in server.workers():
         with server.only(worker):
@@ -133,7 +129,7 @@ def test_two_workers_are_one_server(server: Server):
         page = browser.get(f"{server.url}/", allow_redirects=False, timeout=SECONDS)
         assert page.status_code == 200
 
-    # one dies: what it counted stays counted, and what it had in hand does not
+    # one dies: what it counted stays counted, its gauges do not
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: first not in server.workers() and len(server.workers()) == 2)
     wait_for(lambda: value(server.metrics(), "kidney_workers_ready") == 2)

@@ -56,7 +56,7 @@ def shuffled(ask: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFa
 def macro_auroc(cfg: DictConfig) -> float:
     ingest_stage(cfg)
     pooled = cross_validate(cfg, *prepare(cfg))
-    return float(pooled.result["figures"]["macro_auroc"]["value"])
+    return float(pooled.result.figures["macro_auroc"].value)
 
 
 def test_by_scan_the_figures_of_shuffled_labels_are_at_chance(ask, shuffled: str):

@@ -1,8 +1,8 @@
-"""What else tells the label: properties of a scan that no finding should depend on.
+"""Confounders: properties of a scan that predict the label, though no finding depends on them.
 
 A model may read these instead of the finding. Each is measured once a scan, since slices of a scan
 repeat each other, with an effect size on the scale of a correlation: 0.1 is small, 0.3 medium, 0.5
-large (Cohen 1988); 1 means that the property alone tells the label.
+large (Cohen 1988); 1 means that the property alone predicts the label.
 """
 
 from dataclasses import dataclass
@@ -50,15 +50,15 @@ class Confounder:
     values: dict[str, list[float]]
 
     def is_strong(self) -> bool:
-        """Tell whether the effect is large; what phase is estimated from is not said twice."""
+        """Return whether the effect is large; `enhancement` is left out: phase stands for it."""
         return self.effect >= STRONG and self.name != "enhancement"
 
     def sentence(self) -> str:
-        """Say in words how the property lies among the labels."""
+        """Describe how the property is distributed over the labels."""
         if self.counts:
             return _in_categories(self.title, self.counts)
-        told = ", ".join(f"{label} {np.median(v):.3g}" for label, v in self.values.items())
-        return f"{self.title}: medians {told}."
+        medians = ", ".join(f"{label} {np.median(v):.3g}" for label, v in self.values.items())
+        return f"{self.title}: medians {medians}."
 
 
 def _in_categories(title: str, counts: dict[str, dict[str, int]]) -> str:
@@ -66,14 +66,14 @@ def _in_categories(title: str, counts: dict[str, dict[str, int]]) -> str:
     for row in counts.values():
         for category, count in row.items():
             totals[category] = totals.get(category, 0) + count
-    # Of two categories one tells all: "enhanced" and not "plain", "axial" and not "coronal".
+    # Of two categories one is enough: "enhanced" and not "plain", "axial" and not "coronal".
     shown = min(totals) if len(totals) == 2 else max(totals, key=lambda name: totals[name])
     shares = {label: (row.get(shown, 0), sum(row.values())) for label, row in counts.items()}
-    told = [
+    parts = [
         f"{label} is {_how_often(count / scans)} {shown} ({count} of {scans} scans)"
         for label, (count, scans) in sorted(shares.items(), key=lambda kv: -kv[1][0] / kv[1][1])
     ]
-    return f"{title}: {', '.join(told)}."
+    return f"{title}: {', '.join(parts)}."
 
 
 def _how_often(share: float) -> str:
@@ -121,8 +121,10 @@ def _of_numbers(name: str, labels: pd.Series, values: pd.Series) -> Confounder:
     medians = pd.Series(numbers).groupby(labels.to_numpy()).median()
     guess = np.abs(numbers[:, None] - medians.to_numpy()).argmin(axis=1)
     right = float((medians.index.to_numpy()[guess] == labels.to_numpy()).mean())
-    told = {str(label): numbers[(labels == label).to_numpy()] for label in medians.index}
-    rounded = {label: [round(float(value), 4) for value in group] for label, group in told.items()}
+    rounded = {
+        str(label): [round(float(value), 4) for value in numbers[(labels == label).to_numpy()]]
+        for label in medians.index
+    }
     return _measured(name, epsilon(labels.to_numpy(), numbers), right, labels, {}, rounded)
 
 

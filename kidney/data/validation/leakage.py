@@ -1,4 +1,4 @@
-"""How much of the test part a split has given away: what a look at the nearest slice tells."""
+"""How much of the test part a split leaks into training: near copies and what they give away."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -43,7 +43,7 @@ def measure_leakage(
     places: NDArray[np.float64],
     split: dict[str, Any],
 ) -> Leakage:
-    """Ask for every test slice of every fold what lies nearest to it.
+    """Look for the nearest training slice of every test slice of every fold.
 
     Args:
         slices: the manifest.
@@ -54,8 +54,8 @@ def measure_leakage(
     everyone = np.arange(len(slices))
     closest = nearest(places, everyone, everyone)
     labels = slices["label"].to_numpy()
-    tested, in_training, remembered, majority = np.zeros((4, len(slices)), dtype=bool)
-    twin, alike = closest.copy(), np.zeros(len(slices))
+    tested, in_training, copied, majority = np.zeros((4, len(slices)), dtype=bool)
+    nearest_train, similarity = closest.copy(), np.zeros(len(slices))
     crossing: set[str] = set()
     for fold in range(split["folds"]):
         parts = parts_in(slices, split, fold).to_numpy()
@@ -64,22 +64,22 @@ def measure_leakage(
             continue
         tested[test] = True
         in_training[test] = parts[closest[test]] == "train"
-        twin[test] = nearest(places, test, train)
-        alike[test] = correlation(thumbnails, test, twin[test])
-        remembered[test] = labels[twin[test]] == labels[test]
+        nearest_train[test] = nearest(places, test, train)
+        similarity[test] = correlation(thumbnails, test, nearest_train[test])
+        copied[test] = labels[nearest_train[test]] == labels[test]
         names, counts = np.unique(labels[train], return_counts=True)
         majority[test] = labels[test] == names[counts.argmax()]
         crossing |= set(patients_that_cross(slices, pd.Series(parts, index=slices.index)))
-    copies = tested & (alike > NEAR_COPY)
-    worst = np.flatnonzero(copies)[np.argsort(-alike[copies], kind="stable")]
+    copies = tested & (similarity > NEAR_COPY)
+    worst = np.flatnonzero(copies)[np.argsort(-similarity[copies], kind="stable")]
     return Leakage(
         nearest_in_training=_share(in_training, tested),
         near_copies=_share(copies, tested),
-        memory_accuracy=_share(remembered, tested),
+        memory_accuracy=_share(copied, tested),
         majority_accuracy=_share(majority, tested),
         crossing=len(crossing),
         pairs=tuple(
-            (int(row), int(twin[row]), round(float(alike[row]), 3))
+            (int(row), int(nearest_train[row]), round(float(similarity[row]), 3))
             for row in worst[:: max(len(worst) // 6, 1)][:6]
         ),
     )
@@ -105,8 +105,9 @@ def across_labels(
         own, others = np.flatnonzero(labels == label), np.flatnonzero(labels != label)
         if len(others) < 2:
             continue
-        twins = nearest(places, own, others)
-        for row, twin, alike in zip(own, twins, correlation(thumbnails, own, twins), strict=True):
-            if alike > above:
-                found[min(row, twin), max(row, twin)] = round(float(alike), 3)
-    return sorted(((a, b, alike) for (a, b), alike in found.items()), key=lambda pair: -pair[2])
+        closest = nearest(places, own, others)
+        similar = correlation(thumbnails, own, closest)
+        for row, other, similarity in zip(own, closest, similar, strict=True):
+            if similarity > above:
+                found[min(row, other), max(row, other)] = round(float(similarity), 3)
+    return sorted(((a, b, one) for (a, b), one in found.items()), key=lambda pair: -pair[2])

@@ -1,14 +1,14 @@
 """Where the evidence lies, as a page for people."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kidney.artifact.overlay import evidence_overlay, png_bytes, within
 from kidney.evaluation.metrics.localisation import Placed
-from kidney.reporting.html import page, picture, table
+from kidney.evaluation.result import Localisation
+from kidney.reporting.html import page, picture
 
 _SIDE = 320  # pixels of a slice on the page at most
 _OUTLINE = (64, 224, 120)
@@ -29,34 +29,27 @@ _FIGURES = {
 }
 
 
-def localisation_page(result: Mapping[str, Any], pictures: Sequence[tuple[bytes, str]]) -> str:
+def localisation_page(result: Localisation, pictures: Sequence[tuple[bytes, str]]) -> str:
     """Return the page as HTML.
 
     Args:
-        result: "model", "data", "slices", "patients" and "maps": name -> figures.
+        result: the figures.
         pictures: PNG and caption of each slice.
     """
-    maps: Mapping[str, Mapping[str, Any]] = result["maps"]
-    figures = next(iter(maps.values()))
-    rows = [(_figure_name(name), *(_told(maps[kind][name]) for kind in maps)) for name in figures]
+    model, data = result.model, result.data
     lead = (
-        f"{result['slices']:,} slices of {result['patients']} patients whose lesions somebody has "
-        f"drawn: {result['data']['name']}. Intervals hold 95 % of 1,000 resamples of whole "
-        f"patients; of few patients they are too narrow.\n"
-        f"Model {result['model']['backbone']}, run {result['model']['run']}."
+        f"{result.slices:,} slices of {result.patients} patients whose lesions somebody has "
+        f"drawn: {data.name}. Intervals hold 95 % of 1,000 resamples of whole patients; of few "
+        f"patients they are too narrow.\nModel {model.backbone}, run {model.run}."
     )
-    shown = "".join(picture(png, caption) for png, caption in pictures)
-    header = ["figure", *(NAMES[kind] for kind in maps)]
     return page(
-        f"Localisation by {result['model']['backbone']}",
-        lead,
-        [
-            ("Figures", table(header, rows)),
-            (
-                "Slices, worst first: lesion in green, then each map with a cross at its peak",
-                shown,
-            ),
-        ],
+        "localisation.html",
+        title=f"Localisation by {model.backbone}",
+        lead=lead,
+        maps=result.maps,
+        names=NAMES,
+        titles=_FIGURES,
+        pictures=[picture(png, caption) for png, caption in pictures],
     )
 
 
@@ -124,14 +117,3 @@ def _shrunk(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
         )
         kept &= padded[rows, columns]
     return kept
-
-
-def _figure_name(name: str) -> str:
-    known = _FIGURES.get(name)
-    return known or f"Peak inside the lesion: {name.removeprefix('peak_inside_')}"
-
-
-def _told(figure: Mapping[str, float | None]) -> str:
-    if figure["value"] is None:
-        return "n/a"
-    return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"

@@ -1,82 +1,153 @@
 """The report of one model: a page that a reader without statistics can judge it by."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
+from markupsafe import Markup
 
-from kidney.evaluation.report import cases, sections
-from kidney.evaluation.report.examples import Example
-from kidney.evaluation.report.wording import LEAKY, Result, split_words, summary
-from kidney.reporting.html import page, prose, table
+from kidney.artifact.decision import findings
+from kidney.evaluation.report.examples import MOST, Example, example_picture
+from kidney.evaluation.report.wording import (
+    INTERVALS,
+    LEAKY,
+    MEANINGS,
+    counts_words,
+    split_words,
+    summary,
+)
+from kidney.evaluation.result import EvaluationResult
+from kidney.plots.charts import Curve, intervals, reliability, unit_curves
+from kidney.plots.style import NARROW, svg
+from kidney.reporting.html import page
+from kidney.reporting.labels import figure_name, out_of_100, with_interval
 
-_WITHHELD = (
-    "Slices of one scan lie in training and test of this split, so its figures measure memory, not "
-    "medicine. They are never shown alone."
-)
-_WHERE = (
-    "They are in metrics.json, and in the report of the same model on a split by scan, beside the "
-    "figures that count."
-)
+_REVIEW = ("answered", "answered_accuracy", "aurc", "set_coverage", "set_size")
 
 
 def report_page(
-    result: Result,
-    said: pd.DataFrame,
+    result: EvaluationResult,
+    predictions: pd.DataFrame,
     examples: Sequence[Example],
     *,
-    random: Result | None = None,
-    external: Result | None = None,
+    random: EvaluationResult | None = None,
+    external: EvaluationResult | None = None,
 ) -> str:
     """Return the evaluation report as one HTML file that loads nothing.
 
     Args:
-        result: what `evaluate` returned, with "model", "data" and "split" added, and
-            "localisation" and "ood" where measured.
-        said: the table of predictions that `result` was made of.
-        examples: slices of the worst scans; see `kidney.evaluation.report.examples.worst_rows`.
+        result: what `evaluate` returned.
+        predictions: the table that `result` was made of.
+        examples: slices of the worst scans; see `worst_examples`.
         random: the result of the same recipe on the leaky split. A leaky result has no page of its
             own: what comes back for one says so and shows no figure.
         external: the result of the same model on a set from elsewhere.
     """
-    title = f"Evaluation of {result['model']['backbone']} on {result['data']['name']}"
-    lead = f"Run {result['model']['run']}, {split_words(result)}."
-    if result["split"]["name"] == LEAKY:
-        return page(title, lead, [("No figures here", prose(_WITHHELD, _WHERE))])
-    parts = [("Summary", prose(summary(result, random)) + sections.headline(result))]
-    if random is not None:
-        parts.append(
-            (
-                "Random beside grouped: unseen patients and random slices",
-                sections.beside_random(result, random),
-            )
+    head = {
+        "title": f"Evaluation of {result.model.backbone} on {result.data.name}",
+        "lead": f"Run {result.model.run}, {split_words(result)}.",
+        "leaky": result.split.name == LEAKY,
+    }
+    if head["leaky"]:
+        return page("report.html", **head)
+    return page(
+        "report.html",
+        **head,
+        result=result,
+        random=random,
+        external=external,
+        external_counts=_external_counts(external) if external else "",
+        summary=summary(result, random),
+        intervals=INTERVALS,
+        findings=findings(result.classes),
+        charts=dict(_charts(result, random)),
+        review_figures={name: result.figures[name] for name in _REVIEW},
+        wrong=sum(scan.predicted != scan.label for scan in result.scans_ranked),
+        worst=result.scans_ranked[:MOST],
+        pictures=[example_picture(one, predictions, result.classes) for one in examples],
+        meanings=MEANINGS,
+        provenance=list(_provenance(result)),
+    )
+
+
+def _charts(
+    result: EvaluationResult, random: EvaluationResult | None
+) -> Iterator[tuple[str, Markup]]:
+    roc, precision = list(_roc(result)), list(_precision(result))
+    figure = unit_curves(
+        roc, "share of the other slices called it too", "share of the class that is found",
+        chance=True,
+    )  # fmt: skip
+    listed = "; ".join(f"{curve.name} {curve.note}" for curve in roc)
+    yield "roc", svg(figure, f"ROC curves: {listed}")
+    figure = unit_curves(
+        precision, "share of the class that is found", "share of what is called it that is right"
+    )
+    yield "precision", svg(figure, f"Precision-recall curves: {'; '.join(result.classes)}")
+    bins = "; ".join(f"predicted {b.confidence:.2f}, right {b.accuracy:.2f}" for b in
+                     result.reliability)  # fmt: skip
+    yield "reliability", svg(reliability(result.reliability), f"Reliability: {bins}")
+    yield "risk", _risk(result)
+    if random:
+        yield "random", _beside(result, random)
+
+
+def _roc(result: EvaluationResult) -> Iterator[Curve]:
+    for name, curve in result.curves.items():
+        sensitivity, specificity = (
+            result.known(kind, (name,)).get(name) if name in findings(result.classes) else None
+            for kind in ("sensitivity", "specificity")
         )
-    parts += [
-        ("Each class against the rest", sections.class_curves(result)),
-        ("Calibration", sections.calibration(result)),
-        ("Operating points, prediction sets and review", sections.decisions(result)),
-        ("Confusion by slice and by scan", cases.confusions(result)),
-        ("Worst scans", cases.worst_scans(result, said, examples)),
-        ("By phase, view and size", cases.groups(result)),
-    ]
-    if external is not None:
-        parts.append(("On an outside set", sections.outside(result, external)))
-    for key, heading in (
-        ("localisation", "Localisation of the evidence"),
-        ("ood", "Out of distribution"),
-    ):
-        if key in result:
-            parts.append((heading, sections.measured(result[key])))
-    parts += [
-        ("Every figure, and what it means", sections.all_figures(result)),
-        ("Where this comes from", _provenance(result)),
-    ]
-    return page(title, lead, parts)
+        mark = None
+        if sensitivity and specificity and sensitivity.value is not None:
+            mark = (1 - (specificity.value or 0.0), sensitivity.value)
+        note = f"AUROC {with_interval(result.figures[f'auroc_{name}'])}"
+        yield Curve(curve.fpr, curve.tpr, name, note, mark)
 
 
-def _provenance(result: Result) -> str:
-    rows = [
-        (f"{part}: {name}", str(value))
-        for part in ("model", "data", "split")
-        for name, value in result[part].items()
+def _precision(result: EvaluationResult) -> Iterator[Curve]:
+    for (name, curve), counts in zip(result.curves.items(), result.confusion, strict=True):
+        note = f"{sum(counts) / result.slices:.0%} of slices"
+        yield Curve(curve.recall, curve.precision, name, note)
+
+
+def _risk(result: EvaluationResult) -> Markup:
+    answered, right = (result.figures[name].value for name in ("answered", "answered_accuracy"))
+    mark = None if answered is None or right is None else (answered, 1 - right)
+    curve = Curve(result.risk_coverage.coverage, result.risk_coverage.risk, mark=mark)
+    most = max(curve.y, default=0.0)
+    figure = unit_curves(
+        [curve], "share of predictions accepted, most confident first",
+        "share of these that is wrong",
+        highest=next(end for end in (0.1, 0.2, 0.5, 1.0) if most <= end),
+    )  # fmt: skip
+    return svg(figure, "Risk-coverage curve: share of errors over the share accepted")
+
+
+def _beside(result: EvaluationResult, random: EvaluationResult) -> Markup:
+    shown = [
+        name
+        for name in result.figures
+        if name in ("accuracy", "macro_auroc") or name.startswith(("recall_", "auroc_"))
     ]
-    return table(["", ""], rows)
+    whose = {"unseen patients": result.figures, "random slices": random.figures}
+    rows = {
+        figure_name(name): {who: figures.get(name) for who, figures in whose.items()}
+        for name in shown
+    }
+    listed = "; ".join(
+        f"{title}: " + ", ".join(f"{with_interval(figure)} {who}" for who, figure in row.items())
+        for title, row in rows.items()
+    )
+    return svg(intervals(rows, "figure, 95 % interval", NARROW), listed)
+
+
+def _external_counts(external: EvaluationResult) -> str:
+    accuracy = external.figures["accuracy"]
+    right = f": {out_of_100(accuracy, 'get the right class')}" if accuracy.value is not None else ""
+    return f"{counts_words(external)} of {external.data.name}{right}"
+
+
+def _provenance(result: EvaluationResult) -> Iterator[tuple[str, str]]:
+    for part in ("model", "data", "split"):
+        for name, value in getattr(result, part).model_dump(exclude_unset=True).items():
+            yield f"{part}: {name}", str(value)

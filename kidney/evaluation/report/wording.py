@@ -1,20 +1,18 @@
 """What figures and splits are called, on the page, in the card and in the summary alike."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from kidney.artifact.decision import findings
 from kidney.evaluation.metrics.bootstrap import REPEATS
+from kidney.evaluation.result import EvaluationResult
+from kidney.reporting.labels import out_of_100
 
-Result = Mapping[str, Any]  # what `evaluate` returns, with "model", "data" and "split" added
-
-LEAKY = "leaky"  # the split that deals slices, neighbours into training and test
+LEAKY = "leaky"  # the split that has slices of one scan in training and test
 EXTERNAL = "external"
-NOTHING = "n/a"
 INTERVALS = f"95 % intervals from {REPEATS:,} resamples of whole patients"
 
 MEANINGS = {
-    "Accuracy": "share of answers whose most probable class is the true one",
+    "Accuracy": "share of slices or scans whose most probable class is the true one",
     "Recall": "the same among the slices or scans of one class",
     "Balanced accuracy": "mean of the recalls, so that a rare class counts as much as a frequent "
     "one",
@@ -25,133 +23,97 @@ MEANINGS = {
     "Sensitivity": "share of the slices with a finding that reach its operating point, the "
     "probability from which it cannot be excluded",
     "Specificity": "share of the slices without the finding that stay below its operating point",
-    "Expected calibration error": "mean distance between the probability that is told and the "
-    "share that is right; 0 is perfect",
+    "Expected calibration error": "mean distance between the predicted probability and the share "
+    "that is right; 0 is perfect",
     "Prediction set": "the classes that cannot be excluded together; it should hold the true one "
     "as often as was asked for, with as few classes as that allows",
     "Answered without review": "share of slices that get a class, not 'needs review' or 'not a "
     "kidney CT'",
-    "Area under risk-coverage": "mean share of errors over all shares of answers accepted, the "
+    "Area under risk-coverage": "mean share of errors over all shares of predictions accepted, the "
     "most confident first; lower is better",
 }
 
 
-def number(value: int | float | str | None) -> str:
-    """Write a value: whole numbers and words as they are, others with three decimals."""
-    if value is None:
-        return NOTHING
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else value
+def split_words(result: EvaluationResult) -> str:
+    """Return which slices the figures are of: split, fold, part and how many."""
+    split = result.split
+    which = f"fold {split.fold} of {split.folds}"
+    if split.fold == "all":
+        which = f"all {split.folds} folds pooled" if split.folds > 1 else "undivided"
+    return f"split {split.name}, {which}, part {split.part}: {counts_words(result)}"
 
 
-def value_and_interval(figure: Any) -> tuple[str, str]:
-    """Write a figure as (value, interval); the interval is empty where there is none."""
-    if not isinstance(figure, Mapping):
-        return number(figure), ""
-    if figure["value"] is None:
-        return NOTHING, ""
-    return number(figure["value"]), f"{number(figure['low'])} to {number(figure['high'])}"
+def counts_words(result: EvaluationResult) -> str:
+    """Return how many slices, scans and patients there are."""
+    return f"{result.slices:,} slices of {result.scans:,} scans of {result.patients:,} patients"
 
 
-def of_hundred(figure: Mapping[str, float], what: str) -> str:
-    """Write a share of `what` with its interval for a sentence."""
-    value, low, high = (round(100 * figure[end]) for end in ("value", "low", "high"))
-    return f"{value} of 100 {what} ({low} to {high})"
-
-
-def split_words(result: Result) -> str:
-    """Say which slices the figures are of: split, fold, part and how many."""
-    split = result["split"]
-    fold, folds = split["fold"], split["folds"]
-    which = f"fold {fold} of {folds}" if fold != "all" else f"all {folds} folds pooled"
-    if fold == "all" and folds == 1:
-        which = "undivided"
-    return f"split {split['name']}, {which}, part {split['part']}: {counts_words(result)}"
-
-
-def counts_words(result: Result) -> str:
-    """Say how many slices, scans and patients there are."""
-    return (
-        f"{result['slices']:,} slices of {result['scans']:,} scans of {result['patients']:,} "
-        "patients"
-    )
-
-
-def summary(result: Result, random: Result | None = None) -> str:
-    """Say in plain words how good the model is, its weakest side included.
+def summary(result: EvaluationResult, random: EvaluationResult | None = None) -> str:
+    """Describe in plain words how good the model is, its weakest side included.
 
     Args:
-        result: what `evaluate` returned, with "split" added.
-        random: the same for the leaky split; its figure is said beside that of `result`.
+        result: what `evaluate` returned.
+        random: the same for the leaky split; its accuracy stands beside that of `result`.
     """
     return " ".join(_sentences(result, random))
 
 
-def _sentences(result: Result, random: Result | None) -> Iterator[str]:
-    figures, by_scan = result["figures"], result["scan_figures"]
+def _sentences(result: EvaluationResult, random: EvaluationResult | None) -> Iterator[str]:
+    figures, by_scan = result.figures, result.scan_figures
     yield _opening(result)
     yield (
-        f"It names the right class for {of_hundred(figures['accuracy'], 'slices')} and, with all "
-        f"slices of a scan together, for {of_hundred(by_scan['accuracy'], 'scans')}."
+        f"It predicts the right class for {out_of_100(figures['accuracy'], 'slices')} and, with "
+        f"all slices of a scan together, for {out_of_100(by_scan['accuracy'], 'scans')}."
     )
-    recalls = _known(figures, "recall", result["classes"])
-    if recalls:
-        weakest = min(recalls, key=lambda name: recalls[name]["value"])
+    if recalls := result.known("recall", result.classes):
+        weakest = min(recalls, key=lambda name: recalls[name].value or 0.0)
         yield (
-            f"It is weakest on {weakest}: it names {of_hundred(recalls[weakest], 'such slices')}."
+            f"It is weakest on {weakest}: it recognises "
+            f"{out_of_100(recalls[weakest], 'such slices')}."
         )
-    alarms = _known(figures, "sensitivity", findings(result["classes"]))
-    if alarms:
-        worst = min(alarms, key=lambda name: alarms[name]["value"])
-        flagged = of_hundred(alarms[worst], f"slices with {worst}")
+    if alarms := result.known("sensitivity", findings(result.classes)):
+        worst = min(alarms, key=lambda name: alarms[name].value or 0.0)
+        flagged = out_of_100(alarms[worst], f"slices with {worst}")
         clear = figures[f"specificity_{worst}"]
         spared = (
-            f", and spares {of_hundred(clear, 'slices without it')}"
-            if clear["value"] is not None
+            f", and spares {out_of_100(clear, 'slices without it')}"
+            if clear.value is not None
             else ""
         )
         yield (
             "Used as an alarm, which asks only whether a finding can be excluded, it misses most "
             f"often {worst}: it flags {flagged}{spared}."
         )
-    if figures["answered_accuracy"]["value"] is None:
+    if figures["answered_accuracy"].value is None:
         yield "It leaves every slice to a radiologist."
     else:
         yield (
-            f"It answers {of_hundred(figures['answered'], 'slices')} itself, and of these answers "
-            f"{of_hundred(figures['answered_accuracy'], 'are right')}; the rest it leaves to a "
+            f"It answers {out_of_100(figures['answered'], 'slices')} itself, and of these answers "
+            f"{out_of_100(figures['answered_accuracy'], 'are right')}; the rest it leaves to a "
             "radiologist."
         )
     if random is not None:
         yield (
-            "The same recipe on randomly dealt slices names the right class for "
-            f"{of_hundred(random['figures']['accuracy'], 'slices')}: there it has seen neighbours "
-            "of the test slices, and the difference is memory, not medicine."
+            "The same recipe on a random split of slices predicts the right class for "
+            f"{out_of_100(random.figures['accuracy'], 'slices')}: there training saw neighbours of "
+            "the test slices, and the difference is memory, not medicine."
         )
     yield (
-        f"In brackets are 95 % intervals over patients; there are {result['patients']:,} of them, "
+        f"In brackets are 95 % intervals over patients; there are {result.patients:,} of them, "
         "so read both ends. Research only: nothing here is fit for a diagnosis."
     )
 
 
-def _opening(result: Result) -> str:
-    if result["split"]["name"] == EXTERNAL:
+def _opening(result: EvaluationResult) -> str:
+    counts = counts_words(result)
+    if result.split.name == EXTERNAL:
         return (
-            f"The model was tried on {counts_words(result)} from elsewhere; nobody knows whether "
-            "training saw them."
+            f"The model was tested on {counts} from elsewhere; whether training saw them is not "
+            "known."
         )
-    if result["split"]["fold"] == "all":
+    if result.split.fold == "all":
         return (
-            f"Each of {counts_words(result)} was judged by a model whose training had seen nothing "
-            "of that patient."
+            f"Each of {counts} was predicted by a model whose training had seen nothing of that "
+            "patient."
         )
-    return (
-        f"The model was tried on {counts_words(result)}. No scan of the test part was seen in "
-        "training."
-    )
-
-
-def _known(figures: Mapping[str, Any], kind: str, names: Iterable[str]) -> dict[str, Any]:
-    found = {name: figures[f"{kind}_{name}"] for name in names}
-    return {name: figure for name, figure in found.items() if figure["value"] is not None}
+    return f"The model was tested on {counts}. No scan of the test part was seen in training."

@@ -1,4 +1,4 @@
-"""Who may ask what: a key, a session of the page, or anyone on this machine where keys are off."""
+"""Authentication: an API key, a session of the page, or loopback only where keys are off."""
 
 import ipaddress
 from urllib.parse import urlsplit
@@ -7,12 +7,12 @@ from flask import Flask, g, redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from kidney.errors import ConfigError
-from kidney.serving.guards.keys import REMEDY, Key, load_keys, owner
-from kidney.serving.guards.session import holder
+from kidney.serving.guards.keys import REMEDY, Key, find_key, load_keys
+from kidney.serving.guards.session import session_key_name
 from kidney.serving.problems import Problem, RequestError
 from kidney.serving.settings import Settings
 
-# All else needs a key or a session. These say nothing of a patient, a model or a key.
+# Everything else needs a key or a session. These reveal nothing of a patient, a model or a key.
 OPEN_PATHS = frozenset(
     {
         "/healthz", "/readyz", "/login", "/manifest.webmanifest", "/service-worker.js",
@@ -26,7 +26,7 @@ _SHORTEST_SECRET = 32  # characters
 
 
 def check_auth(settings: Settings) -> None:
-    """See that nobody but this machine can reach a server without keys.
+    """Check that a server without keys cannot be reached from other machines.
 
     Raises:
         ConfigError: keys are off and the server listens to others; keys are on and there is none,
@@ -54,7 +54,7 @@ def check_auth(settings: Settings) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address or a name is one that only this machine reaches."""
+    """Tell whether an address or a name is reachable from this machine only."""
     if host.lower() == "localhost":
         return True
     try:
@@ -64,22 +64,22 @@ def is_loopback(host: str) -> bool:
 
 
 def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
-    """Let `app` answer only those who may ask. `g.key_name` then says who it is, or is empty."""
+    """Let `app` authenticate each request; sets `g.key_name`, empty for open paths."""
 
     @app.before_request
-    def let_in() -> Response | None:
+    def authenticate() -> Response | None:
         g.key_name = ""
         g.by_session = False
         if not settings.auth:
-            _from_here_only(settings)
+            _check_same_origin(settings)
             return None
         key = _sent_key()
         if key is not None:
-            known = owner(key, keys)
+            known = find_key(key, keys)
             if known is None:
                 raise RequestError(_WRONG_KEY)
             g.key_name = known.name
-        elif (name := holder(keys)) is not None:
+        elif (name := session_key_name(keys)) is not None:
             g.key_name, g.by_session = name, True
         if g.key_name or _is_open(settings):
             return None
@@ -88,7 +88,7 @@ def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
         return redirect(url_for("session.login"), 303)
 
     @app.after_request
-    def ask_for_key(response: Response) -> Response:
+    def add_challenge(response: Response) -> Response:
         if response.status_code == 401:
             response.headers["WWW-Authenticate"] = 'Bearer realm="kidney"'
         return response
@@ -97,8 +97,8 @@ def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
 def _is_open(settings: Settings) -> bool:
     path = request.path
     return (
-        request.endpoint is None  # no such address or method; that is told to anyone
-        or request.method == "OPTIONS"  # a browser asks before it sends a key
+        request.endpoint is None  # no such address or method; no secret
+        or request.method == "OPTIONS"  # a CORS preflight carries no key
         or path in OPEN_PATHS
         or path.startswith(OPEN_BELOW)
         or (path == METRICS and is_loopback(settings.host) and not settings.proxies)
@@ -112,12 +112,12 @@ def _sent_key() -> str | None:
     return request.headers.get("X-API-Key")
 
 
-def _from_here_only(settings: Settings) -> None:
-    """Refuse what a page of someone else sends through the browser of whoever runs the server.
+def _check_same_origin(settings: Settings) -> None:
+    """Refuse requests that another page sends through the operator's browser.
 
-    A name that leads to this machine without being its own is how such a page becomes one of the
-    same origin (DNS rebinding). Sec-Fetch-Site and Origin are written by the browser and no page
-    can change them; programs send neither. As OWASP and Go's CrossOriginProtection have it.
+    A foreign host name that resolves to this machine would make such a page same-origin (DNS
+    rebinding). Sec-Fetch-Site and Origin are set by the browser and no page can change them;
+    programs send neither. As OWASP and Go's CrossOriginProtection recommend.
     """
     name = urlsplit(f"//{request.host}").hostname or ""
     if not is_loopback(name) and name != settings.host:

@@ -29,10 +29,10 @@ REMEDY = (
 
 @dataclass(frozen=True)
 class Key:
-    """What the server knows of one key.
+    """The entry of one key.
 
     Attributes:
-        name: whom it was given to; this is what logs and limits speak of.
+        name: of its user or program; used in logs and limits.
         digest: SHA-256 of the key, 32 bytes. A key holds 256 random bits, so a hash that is slow
             to compute would protect it no better.
     """
@@ -47,10 +47,10 @@ def new_key() -> str:
 
 
 def entry(name: str, key: str) -> str:
-    """Return what is stored of a key: NAME:SHA-256.
+    """Return the entry that is stored of a key: NAME:SHA-256.
 
     Raises:
-        ConfigError: the name is none.
+        ConfigError: the name is invalid.
     """
     if not re.fullmatch(_NAME, name):
         raise ConfigError(
@@ -95,10 +95,10 @@ def load_keys(settings: Settings) -> tuple[Key, ...]:
     return tuple(keys.values())
 
 
-def owner(key: str, keys: Iterable[Key]) -> Key | None:
-    """Return which of the keys this is; None: none.
+def find_key(key: str, keys: Iterable[Key]) -> Key | None:
+    """Return the entry of a key; None: there is none.
 
-    Every entry is compared, each in constant time: how long it takes tells nothing.
+    Every entry is compared, each in constant time, so that the time reveals nothing.
     """
     digest, found = _digest(key), None
     for known in keys:

@@ -1,8 +1,8 @@
 """How often one key may ask; where keys are off, how often one address may.
 
-Each has a bucket of tokens, a request takes one, and the bucket fills again over the period: so
-many at once, or steadily as many in a period. Counted in the memory of each process: a server of
-several workers allows up to that many times as much.
+Counted in the memory of each process: a server of several workers allows up to that many times as
+much. Ours and not the library `limits`, whose memory storage starts a thread for nearly every hit:
+that costs 20 times as much as all of this.
 """
 
 import math
@@ -15,17 +15,16 @@ from kidney.serving.problems import Problem, RequestError
 from kidney.serving.settings import Settings
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
-_UNCOUNTED = frozenset({"/healthz", "/readyz", "/metrics"})
+_UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOGINS = "10/minute"  # of one address
-_MOST_REMEMBERED = 10_000
+_MOST_CLIENTS = 10_000
 
 
-class Buckets:
-    """A bucket for everyone who asks.
+class RateLimiter:
+    """A bucket of tokens for each client; a request takes one, and a period refills it.
 
-    Kept as the time at which a bucket is full again, one number for each: the generic cell rate
-    algorithm (ITU-T I.371, annex A). The memory storage of the library `limits` starts a thread for
-    nearly every hit, which costs 20 times as much as all of this.
+    A bucket is kept as the time at which it is full again: the generic cell rate algorithm (ITU-T
+    I.371, annex A).
 
     Args:
         rate: tokens in a bucket and the period in which it fills, such as 600/minute.
@@ -39,44 +38,44 @@ class Buckets:
         self._full_at: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def wait(self, who: str, now: float) -> float:
+    def acquire(self, client: str, now: float) -> float:
         """Take a token; return 0, or, if there is none, the seconds until there is one.
 
         Args:
-            who: whose bucket.
+            client: whose bucket.
             now: seconds of a clock that never goes back.
         """
         with self._lock:
-            full_at = max(self._full_at.get(who, now), now) + self._each
+            full_at = max(self._full_at.get(client, now), now) + self._each
             too_early = full_at - now - self.seconds
             if too_early > 1e-9 * self.seconds:  # sums of fractions are not exact
                 return too_early
-            self._full_at[who] = full_at
-            if len(self._full_at) > _MOST_REMEMBERED:  # a full bucket is as good as none
+            self._full_at[client] = full_at
+            if len(self._full_at) > _MOST_CLIENTS:  # a full bucket is as good as none
                 self._full_at = {one: at for one, at in self._full_at.items() if at > now}
             return 0
 
 
 def register(app: Flask, settings: Settings) -> None:
-    """Let `app` refuse, with 429, who asks too often. Stands after what says who it is."""
-    usual = Buckets(settings.rate_limit) if settings.rate_limit else None
-    logins = Buckets(_LOGINS)
+    """Let `app` refuse, with 429, clients that ask too often; after the guard of keys."""
+    limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
+    logins = RateLimiter(_LOGINS)
 
     @app.before_request
-    def count() -> None:
+    def limit() -> None:
         if request.method == "POST" and request.path == "/login":
-            _take(logins, request.remote_addr or "")
-        elif usual and request.endpoint != "static" and request.path not in _UNCOUNTED:
-            _take(usual, g.key_name or request.remote_addr or "")
+            _acquire(logins, request.remote_addr or "")
+        elif limiter and request.endpoint != "static" and request.path not in _UNLIMITED:
+            _acquire(limiter, g.key_name or request.remote_addr or "")
 
 
-def _take(buckets: Buckets, who: str) -> None:
-    if wait := buckets.wait(who, time.monotonic()):
+def _acquire(limiter: RateLimiter, client: str) -> None:
+    if wait := limiter.acquire(client, time.monotonic()):
         raise RequestError(
             Problem(
                 429,
                 "Too many requests",
-                f"Expected at most {buckets.amount} requests in {buckets.seconds} seconds, but got "
+                f"Expected at most {limiter.amount} requests in {limiter.seconds} seconds, but got "
                 "more.",
                 "Send it again after the seconds that the Retry-After header names; several slices "
                 "fit into one request.",

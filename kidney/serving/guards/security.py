@@ -1,4 +1,4 @@
-"""What surrounds every request: limits, a request id, and headers that confine the answer."""
+"""Applied to every request: limits, a request id, and security headers."""
 
 import re
 import uuid
@@ -13,7 +13,7 @@ from kidney.serving.settings import Settings
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HEADERS = {
-    # All comes from here and nothing is inline; pictures of a result lie in the page.
+    # Own origin only, nothing inline; pictures of a result are data URLs.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
         "connect-src 'self'; manifest-src 'self'; worker-src 'self'; form-action 'self'; "
@@ -31,7 +31,7 @@ _SPARE_FORM_PARTS = 8  # a few files too many still get the message that counts 
 
 
 class InMemoryRequest(Request):
-    """A request whose uploads stay in memory: a patient's picture never touches a disk."""
+    """A request whose uploads stay in memory: patient images never touch a disk."""
 
     def _get_file_stream(
         self,
@@ -64,12 +64,12 @@ def register(app: Flask, settings: Settings) -> None:
         )
 
     @app.before_request
-    def begin() -> None:
+    def assign_id() -> None:
         sent = request.headers.get("X-Request-ID", "")
         g.request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
 
     @app.after_request
-    def finish(response: Response) -> Response:
+    def add_headers(response: Response) -> Response:
         response.headers.update(_HEADERS)
         response.headers["X-Request-ID"] = g.request_id
         if request.is_secure:

@@ -1,8 +1,8 @@
-"""The session of the page: a key is typed in once, then a signed cookie stands for it.
+"""Sessions of the page: the key is entered once, then a signed cookie stands for it.
 
-The cookie holds the name of the key, never the key, and when the session ends. It is readable for
-nobody but the browser, and goes only to this server's own pages. Being signed and not stored, it
-ends at its time, with its key or with the secret, not by /logout in a browser that kept a copy.
+The cookie holds the name of the key, never the key, and its expiry. It is HttpOnly and
+SameSite=Strict. Being signed and not stored, it ends at its expiry, with its key or with the
+secret; /logout cannot end it in a browser that kept a copy.
 """
 
 import datetime
@@ -17,7 +17,7 @@ from flask.typing import ResponseReturnValue
 from flask_wtf.csrf import generate_csrf, validate_csrf
 from wtforms import ValidationError
 
-from kidney.serving.guards.keys import Key, owner
+from kidney.serving.guards.keys import Key, find_key
 from kidney.serving.problems import Problem, RequestError
 from kidney.serving.settings import Settings
 
@@ -37,9 +37,9 @@ class _Cookie(SecureCookieSessionInterface):
 
 
 def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
-    """Give `app` its sessions, /login and /logout, and what its templates say of them.
+    """Give `app` its sessions, /login and /logout, and the variables of its templates.
 
-    Its check of tokens may read the form, so it stands after what bounds the requests in flight.
+    The check of tokens may read the form, so it comes after the bounds on requests in flight.
     Templates get `csrf_token()`, the token for forms (field csrf_token) and for fetch (header
     X-CSRF-Token), empty where keys are off, and `signed_in`, the name of the session's key.
     """
@@ -70,8 +70,8 @@ def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
         app.register_blueprint(_routes(keys))
 
 
-def holder(keys: Iterable[Key]) -> str | None:
-    """Return the name of the key that the session of this request stands for; None: no session."""
+def session_key_name(keys: Iterable[Key]) -> str | None:
+    """Return the name of the key of this request's session; None: no valid session."""
     if session.get("until", 0) < time.time():
         return None
     for key in keys:
@@ -92,10 +92,10 @@ def _routes(keys: tuple[Key, ...]) -> Blueprint:
         request.max_content_length = _LONGEST_FORM
         if not _token_is_good():
             return render_template("login.html", problem=_EXPIRED), 400
-        key = owner(request.form.get("key", "").strip(), keys)
+        key = find_key(request.form.get("key", "").strip(), keys)
         if key is None:
             return render_template("login.html", problem=_WRONG), 401
-        session.clear()  # whoever knew the cookie from before does not know the one from now on
+        session.clear()  # against session fixation
         session.permanent = True
         session["name"], session["proof"] = key.name, _proof(key)
         session["until"] = int(time.time() + LIFETIME.total_seconds())

@@ -4,7 +4,7 @@ from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
 from kidney.serving.inference.engine import Engine
-from kidney.serving.openapi import answers, as_json
+from kidney.serving.openapi import as_json, responses
 from kidney.serving.problems import Problem, RequestError
 from kidney.serving.schemas import Readiness, Status
 
@@ -15,14 +15,14 @@ def blueprint(engine: Engine) -> APIBlueprint:
     """Return /healthz and /readyz."""
     routes = APIBlueprint("health", __name__, abp_tags=[_TAG])
 
-    @routes.get("/healthz", operation_id="healthz", responses=answers(Status))
+    @routes.get("/healthz", operation_id="healthz", responses=responses(Status))
     def healthz() -> Response:
-        """Say that the process is up."""
+        """Report that the process is up."""
         return as_json(Status(status="up"))
 
-    @routes.get("/readyz", operation_id="readyz", responses=answers(Readiness, 503))
+    @routes.get("/readyz", operation_id="readyz", responses=responses(Readiness, 503))
     def readyz() -> Response:
-        """Say that the model answers, and which one it is."""
+        """Report that the model answers, and which one it is."""
         if not engine.ready:
             raise RequestError(
                 Problem(
@@ -33,7 +33,7 @@ def blueprint(engine: Engine) -> APIBlueprint:
                     "urn:kidney:problem:not-ready",
                 )
             )
-        # What another file was refused for stands in the log: it can name folders of the server.
+        # The reason of a refusal is in the log: it can name folders of the server.
         return as_json(
             Readiness(
                 status="ready",

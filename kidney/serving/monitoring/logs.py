@@ -1,8 +1,8 @@
-"""The log: one JSON object a line, and nothing in it of what was sent.
+"""The log: one JSON object a line, with nothing of what was uploaded.
 
-A line for each request says what kind of request it was, for whom, how long it took and what came
-of it. File names, values of DICOM, pixels, addresses, paths and query strings are not logged. What
-other libraries say, and what an exception says, may quote them: of such only the place is told.
+A line for each request has its route, key, time and outcome. File names, DICOM values, pixels,
+addresses, paths and query strings are not logged. Messages of other libraries and of exceptions may
+quote them: of these only the location is logged.
 """
 
 import datetime
@@ -21,9 +21,9 @@ from flask import Flask, Response, g, has_request_context, request
 from kidney.errors import ArtifactError, ConfigError, DataError
 
 _log = logging.getLogger("kidney.serving.request")
-_OF_THE_SERVER = (ConfigError, ArtifactError, DataError)  # they speak of settings and the model
-# gunicorn on its processes and its socket; what else it says may quote a request.
-_OF_GUNICORN = re.compile(r"worker|connection in use|can't connect|retrying|shutting down", re.I)
+_OWN_ERRORS = (ConfigError, ArtifactError, DataError)  # on settings and the model
+# gunicorn on its processes and its socket; its other messages may quote a request.
+_SAFE_MESSAGES = re.compile(r"worker|connection in use|can't connect|retrying|shutting down", re.I)
 _BEFORE_A_VALUE = re.compile(r"[%:{(=\[]")
 _WITHHELD = "(withheld: it may quote a request)"
 _MOST_FRAMES = 30
@@ -58,20 +58,20 @@ class JsonLines(logging.Formatter):
             line["request_id"] = g.request_id
         line |= getattr(record, "fields", {})
         if record.exc_info and record.exc_info[1] is not None:
-            line["error"] = described(record.exc_info[1])
+            line["error"] = describe(record.exc_info[1])
         return json.dumps(line, ensure_ascii=False, default=str)
 
 
 def configure() -> None:
-    """Let all that this process logs, warns of or dies of in a thread become lines of JSON."""
+    """Log everything as JSON: records, warnings and exceptions in threads."""
     logging.config.dictConfig(LOGGING)
     logging.captureWarnings(True)
     threading.excepthook = _thread_failed
 
 
 def register(app: Flask) -> None:
-    """Let `app` log each request. Stands first: it is to see the answer as it is sent."""
-    # Flask would put the path of a failed request into its message.
+    """Let `app` log each request; registered first, so that it sees the response as it is sent."""
+    # Flask puts the path of a failed request into its message.
     app.logger.addFilter(_without_path)
 
     @app.before_request
@@ -85,12 +85,12 @@ def register(app: Flask) -> None:
             extra={
                 "fields": {
                     "method": request.method if request.method in METHODS else "other",
-                    # The route and not the path, which is the client's text and may hold a name.
+                    # Not the path: it is the client's text and may hold a name.
                     "route": route(),
                     "status": response.status_code,
                     "ms": round((time.perf_counter() - g.started) * 1000, 1),
                     "key": g.get("key_name", ""),
-                    **g.get("read", {}),
+                    **g.get("predicted", {}),
                 }
             },
         )
@@ -105,19 +105,22 @@ def route() -> str:
     return request.url_rule.rule if request.url_rule else "(unknown path)"
 
 
-def described(error: BaseException) -> dict[str, Any]:
-    """Tell what failed and where, without a word of its message unless the server wrote it.
+def describe(error: BaseException) -> dict[str, Any]:
+    """Return what failed and where; the message only of errors that the server wrote.
 
     Returns:
         type, trace (outermost call first) and, where there are any, message and cause.
     """
-    told: dict[str, Any] = {"type": type(error).__qualname__, "trace": _frames(error.__traceback__)}
-    if isinstance(error, _OF_THE_SERVER):
-        told["message"] = str(error)
+    found: dict[str, Any] = {
+        "type": type(error).__qualname__,
+        "trace": _frames(error.__traceback__),
+    }
+    if isinstance(error, _OWN_ERRORS):
+        found["message"] = str(error)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None and cause is not error:
-        told["cause"] = described(cause)
-    return told
+        found["cause"] = describe(cause)
+    return found
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
@@ -130,7 +133,7 @@ def _message(record: logging.LogRecord) -> str:
     if library == "kidney":
         return record.getMessage()
     if library == "gunicorn":
-        if _OF_GUNICORN.match(str(record.msg)):
+        if _SAFE_MESSAGES.match(str(record.msg)):
             return record.getMessage()
         return _BEFORE_A_VALUE.split(str(record.msg), maxsplit=1)[0].strip() or _WITHHELD
     return f"{record.filename}:{record.lineno} {_WITHHELD}"

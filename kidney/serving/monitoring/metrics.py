@@ -1,18 +1,15 @@
-"""What Prometheus reads at /metrics: requests, answers, the model, and how far inputs have drifted.
+"""What Prometheus reads at /metrics: requests, predictions, the model, and input drift.
 
-Each worker keeps its values in files that the others read
-(`kidney.serving.monitoring.metrics_folder`), so whichever is asked answers
-for all of them. In one process, as in tests, memory does.
+Each worker keeps its values in files that the others read (`kidney.serving.process.run` makes their
+folder), so any of them answers for all. In one process, as in tests, they are in memory.
 """
 
 import os
 import time
 from collections import Counter as Tally
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 from flask import Blueprint, Flask, Response, g, has_request_context, request
-from numpy.typing import NDArray
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
@@ -25,27 +22,25 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from kidney.artifact.decision import decide
-from kidney.serving.inference.engine import Engine, Reading
-from kidney.serving.monitoring.inputs import RECENT, drift_families
+from kidney.artifact.predictor import Prediction
+from kidney.serving.inference.engine import Engine, OnPredict, Served, Slices
+from kidney.serving.monitoring.drift import RECENT, RecentInputs, drift_families
 from kidney.serving.monitoring.logs import METHODS, route
-
-OnRead = Callable[[Sequence[NDArray[np.uint8]], Reading], None]
 
 _SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _CONFIDENCE = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 _RATIOS = (0.25, 0.5, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4)
 _REFUSALS = (429, 503, 504)
-_NOT_OF_USERS = ("/healthz", "/readyz", "/metrics")
+_NOT_BY_USERS = ("/healthz", "/readyz", "/metrics")
 
 
-def count_readings(registry: CollectorRegistry, then: OnRead) -> OnRead:
-    """Return what counts the slices of a reading and what is said of them, and then does `then`.
+def observer(registry: CollectorRegistry, recent: RecentInputs) -> OnPredict:
+    """Return a function that counts the slices of a request by what was predicted.
 
-    It is called in the thread of the request and leaves there, in `g.read`, what the log tells.
-    Readings outside of requests, as to warm up, are not counted.
+    It runs in the thread of the request and leaves in `g.predicted` what the log writes.
+    Predictions outside of requests, as to warm up, are not counted.
     """
-    slices_read = Counter("kidney_slices", "Slices that were read.", registry=registry)
+    total = Counter("kidney_slices", "Slices that were read.", registry=registry)
     decisions = Counter(
         "kidney_decisions", "Slices by what was decided.", ["decision"], registry=registry
     )
@@ -58,33 +53,30 @@ def count_readings(registry: CollectorRegistry, then: OnRead) -> OnRead:
         buckets=_CONFIDENCE,
         registry=registry,
     )
-    unfamiliar = Histogram(
+    ood_ratio = Histogram(
         "kidney_ood_ratio",
         "OOD score of a slice by the card's limit; above 1 it is not a kidney CT.",
         buckets=_RATIOS,
         registry=registry,
     )
 
-    def on_read(slices: Sequence[NDArray[np.uint8]], reading: Reading) -> None:
+    def observe(model: Served, slices: Slices, predictions: Sequence[Prediction]) -> None:
         if not has_request_context():
             return
-        card, outcomes, named = reading.model.card, Tally[str](), Tally[str]()
-        for answer in reading.answers:
-            decision = decide(answer.probabilities, card.classes, card.rules, answer.ood_score)
-            outcomes[decision.outcome] += 1
-            named[decision.label] += 1
-            confidence.observe(decision.probability)
-            if card.rules.ood_above and answer.ood_score is not None:
-                unfamiliar.observe(answer.ood_score / card.rules.ood_above)
-        slices_read.inc(len(slices))
+        limit = model.card.rules.ood_above
+        outcomes = Tally(one.decision.outcome for one in predictions)
+        for prediction in predictions:
+            labels.labels(prediction.decision.label).inc()
+            confidence.observe(prediction.decision.probability)
+            if limit and prediction.ood_score is not None:
+                ood_ratio.observe(prediction.ood_score / limit)
+        total.inc(len(slices))
         for outcome, count in outcomes.items():
             decisions.labels(outcome).inc(count)
-        for label, count in named.items():
-            labels.labels(label).inc(count)
-        g.read = {"slices": len(slices), "decisions": dict(outcomes)}
-        then(slices, reading)
+        g.predicted = {"slices": len(slices), "decisions": dict(outcomes)}
+        recent.observe(model, slices)
 
-    return on_read
+    return observe
 
 
 def register(app: Flask, registry: CollectorRegistry, engine: Engine) -> None:
@@ -97,7 +89,7 @@ def register(app: Flask, registry: CollectorRegistry, engine: Engine) -> None:
     )
     refused = Counter(
         "kidney_refusals",
-        "Requests that were sent away: 429 too many of one key, 503 and 504 too busy.",
+        "Requests that were refused: 429 too many of one key, 503 and 504 too busy.",
         ["status"],
         registry=registry,
     )
@@ -110,7 +102,7 @@ def register(app: Flask, registry: CollectorRegistry, engine: Engine) -> None:
         buckets=_SECONDS,
         registry=registry,
     )
-    inside = Gauge(
+    in_flight = Gauge(
         "kidney_requests_in_flight",
         "Requests that are not yet answered.",
         multiprocess_mode="livesum",
@@ -140,14 +132,14 @@ def register(app: Flask, registry: CollectorRegistry, engine: Engine) -> None:
 
     @app.before_request
     def begin() -> None:
-        inside.inc()
+        in_flight.inc()
         g.counted = True
 
     @app.after_request
     def finish(response: Response) -> Response:
         method = request.method if request.method in METHODS else "other"
         answered.labels(route(), method, str(response.status_code)).inc()
-        if response.status_code in _REFUSALS and request.path not in _NOT_OF_USERS:
+        if response.status_code in _REFUSALS and request.path not in _NOT_BY_USERS:
             refused.labels(str(response.status_code)).inc()
         seconds.labels(route()).observe(time.perf_counter() - g.started)
         return response
@@ -155,7 +147,7 @@ def register(app: Flask, registry: CollectorRegistry, engine: Engine) -> None:
     @app.teardown_request
     def leave(_: BaseException | None) -> None:
         if g.pop("counted", False):
-            inside.dec()
+            in_flight.dec()
 
     app.register_blueprint(_blueprint(registry, engine))
 
@@ -165,23 +157,23 @@ def _blueprint(registry: CollectorRegistry, engine: Engine) -> Blueprint:
 
     @routes.get("/metrics")
     def metrics() -> Response:
-        whole = CollectorRegistry()
-        whole.register(_Whole(_values(registry), engine))
-        return Response(generate_latest(whole), content_type=CONTENT_TYPE_LATEST)
+        scrape = CollectorRegistry()
+        scrape.register(_Scrape(_values(registry), engine))
+        return Response(generate_latest(scrape), content_type=CONTENT_TYPE_LATEST)
 
     return routes
 
 
 def _values(registry: CollectorRegistry) -> Collector:
-    """Return what collects the values of all workers."""
+    """Return the collector of the values of all workers."""
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         collector: Collector = MultiProcessCollector(None)
         return collector
     return registry
 
 
-class _Whole(Collector):
-    """The values that were counted, and those that are computed when somebody asks."""
+class _Scrape(Collector):
+    """The values that were counted, and those that are computed for each scrape."""
 
     def __init__(self, values: Collector, engine: Engine) -> None:
         self._values = values

@@ -1,6 +1,7 @@
-"""Ask the server of this machine whether it predicts: python -m kidney.serving.monitoring.probe.
+"""Ask the server of this machine whether it is ready: python -m kidney.serving.monitoring.probe.
 
-For the health check of a container, which has no curl. The status is 0 where it does, else 1.
+For the health check of a container, which has no curl; the exit status is 0 if it is, else 1. A
+module of its own, as it runs every few seconds and so imports the standard library only.
 """
 
 import http.client

@@ -1,8 +1,10 @@
-"""The model that is to be served, looked for anew every few seconds."""
+"""Reload: checks every few seconds whether a newer model is to be served."""
 
+import ctypes
 import fcntl
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,62 +13,61 @@ from kidney.errors import KidneyError
 from kidney.files import sha256
 from kidney.remote.fetch_model import expected_sha256, fetch_model
 from kidney.serving.inference.engine import Engine
-from kidney.serving.process.memory import trim
 from kidney.serving.settings import Settings
 
 _log = logging.getLogger("kidney.serving")
-_SETTLED_SECONDS = 1.0  # a file that was written to just now may not be whole
+_COMPLETE_SECONDS = 1.0  # a file that was written to just now may not be whole
 
 
-class Watch:
-    """Notices another file at `settings.model`, and another version at `settings.model_from`.
+class Reloader:
+    """Detects another file at `settings.model`, and another version at `settings.model_from`.
 
-    Of several processes that serve the same file one asks where it comes from and fetches it; all
-    see it then.
+    Of several processes that serve the same file one asks the registry and fetches the file; all
+    of them then find it.
 
     Args:
-        engine: is told to swap.
+        engine: swaps its model.
         settings: model, model_sha256, model_from and watch_seconds are used.
     """
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
         self._engine = engine
         self._settings = settings
-        # The file may be another one by now than the one that was opened: it is looked at once.
+        # None: the file may have changed since it was opened, so it is checked once.
         self._seen: tuple[int, int, int] | None = None
-        self._lock: int | None = None  # the file whose lock makes this process the one that asks
+        self._lock: int | None = None  # file descriptor, once this process holds the lock
         self._trim = False
 
     def start(self) -> None:
-        """Look every `settings.watch_seconds` from now on, in a thread of its own; 0: never."""
+        """Check every `settings.watch_seconds` from now on, in a thread of its own; 0: never."""
         if self._settings.watch_seconds:
-            threading.Thread(target=self._run, name="watch", daemon=True).start()
+            threading.Thread(target=self._run, name="reload", daemon=True).start()
 
-    def look(self) -> None:
-        """Look once; never raises."""
+    def check(self) -> None:
+        """Check once; never raises."""
         if self._trim:  # by now the requests that the old model answered have ended
-            trim()
+            trim_memory()
             self._trim = False
         try:
-            if self._settings.model_from and self._is_the_one_that_asks():
+            if self._settings.model_from and self._holds_lock():
                 self._fetch()
-            self._look_at_the_file()
+            self._check_file()
         except KidneyError as error:
             self._engine.refuse(error.problem)
         except Exception:
-            _log.exception("Looking for a new model failed.")
+            _log.exception("The check for a new model failed.")
 
     def _run(self) -> None:
         while True:
             time.sleep(self._settings.watch_seconds)
-            self.look()
+            self.check()
 
-    def _look_at_the_file(self) -> None:
+    def _check_file(self) -> None:
         path = self._settings.model
         state = _state(path)
         if state is None or state == self._seen:
             return
-        if 0 <= time.time() - path.stat().st_mtime < _SETTLED_SECONDS:
+        if 0 <= time.time() - path.stat().st_mtime < _COMPLETE_SECONDS:
             return
         self._seen = state
         if sha256(path) != self._engine.model.sha256:
@@ -77,10 +78,10 @@ class Watch:
         wanted = expected_sha256(settings.model_from, settings.model_sha256)
         if wanted and wanted != self._engine.model.sha256:
             fetch_model(
-                settings.model_from, settings.model, sha256=settings.model_sha256, tell=_log.warning
+                settings.model_from, settings.model, sha256=settings.model_sha256, log=_log.warning
             )
 
-    def _is_the_one_that_asks(self) -> bool:
+    def _holds_lock(self) -> bool:
         if self._lock is None:
             path = self._settings.model
             lock = os.open(path.with_name(f".{path.name}.watch"), os.O_CREAT | os.O_RDWR, 0o600)
@@ -100,3 +101,15 @@ def _state(path: Path) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino
+
+
+def trim_memory() -> None:
+    """Return freed memory to the system: after a model was opened, and after one has gone.
+
+    Opening a model takes several copies of its weights for a moment, and glibc keeps their memory:
+    of a VGG16 of 59 MB it kept 120. Does nothing on other systems.
+    """
+    if sys.platform == "linux":
+        malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if malloc_trim is not None:
+            malloc_trim(0)

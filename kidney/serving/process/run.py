@@ -4,11 +4,15 @@ import dataclasses
 import mmap
 import os
 import secrets
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -20,24 +24,24 @@ from kidney.artifact.reader import read_artifact
 from kidney.errors import ArtifactError, KidneyError
 from kidney.remote.http import is_url
 from kidney.remote.mlflow_rest import read_reference
-from kidney.remote.object_store import is_s3
+from kidney.remote.object_store import is_object
 from kidney.serving.guards.access import check_auth
 from kidney.serving.monitoring import logs
-from kidney.serving.monitoring.metrics_folder import forget, metrics_folder
-from kidney.serving.process.drain import shut
-from kidney.serving.process.worker import Worker
+from kidney.serving.process.worker import Worker, stop_accepting
 from kidney.serving.settings import PREFIX, Settings
 
-FETCHED = "artifacts/served/kidney.onnx"  # where a model of a registry goes, unless told otherwise
-SPARE_THREADS = 16  # beside those of admitted requests: to refuse, and for all that is quick
+FETCHED = "artifacts/served/kidney.onnx"  # where a model of a registry goes by default
+SPARE_THREADS = 16  # beside those of admitted requests: for refusals, and for all that is quick
 CONNECTIONS = 4096  # that one worker holds, idle ones included
-KEEP_ALIVE_SECONDS = 75  # longer than the proxies before it, so that they are who closes
-GRACE_SECONDS = 5  # beyond the deadline of a request that has begun when SIGTERM comes
-_AGAIN_SECONDS = 2.0  # before a worker that could not open the model is replaced
+KEEP_ALIVE_SECONDS = 75  # longer than the proxies before it, so that they close first
+GRACE_SECONDS = 5  # beyond the deadline of a request, at SIGTERM
+_RETRY_SECONDS = 2.0  # before a worker that could not open the model is replaced
+_METRICS = "PROMETHEUS_MULTIPROC_DIR"
+_SHARED_MEMORY = Path("/dev/shm")  # writable where the root file system is not, and faster
 
 
 def with_options(environment: Mapping[str, str], **options: object) -> dict[str, str]:
-    """Return the variables that a command line asks for; an option overrides its variable.
+    """Return the environment with the options of a command line, which override it.
 
     A model that is no file but `kidney@champion`, s3:// or http(s):// becomes KIDNEY_MODEL_FROM.
 
@@ -48,7 +52,7 @@ def with_options(environment: Mapping[str, str], **options: object) -> dict[str,
     given = {PREFIX + name.upper(): str(value) for name, value in options.items() if value}
     merged = {**environment, **given}
     model = merged.get("KIDNEY_MODEL", "")
-    if read_reference(model) or is_url(model) or is_s3(model):
+    if read_reference(model) or is_url(model) or is_object(model):
         path = environment.get("KIDNEY_MODEL", "")
         merged["KIDNEY_MODEL_FROM"] = model
         merged["KIDNEY_MODEL"] = FETCHED if path in ("", model) else path
@@ -91,8 +95,8 @@ def serve(settings: Settings) -> None:
         raise
 
 
-class _Lines(Logger):  # type: ignore[misc]
-    """gunicorn's log, in the lines of the server's."""
+class _JsonLogger(Logger):  # type: ignore[misc]
+    """gunicorn's log as JSON lines."""
 
     def setup(self, cfg: Any) -> None:
         self.cfg = cfg
@@ -100,11 +104,11 @@ class _Lines(Logger):  # type: ignore[misc]
 
 
 class _Master(Arbiter):  # type: ignore[misc]
-    """gunicorn's first process, which ends without closing the door on anybody."""
+    """gunicorn's first process, which stops accepting before it shuts down."""
 
     def stop(self, graceful: bool = True) -> None:
         if graceful:
-            shut([listener.sock for listener in self.LISTENERS])
+            stop_accepting([listener.sock for listener in self.LISTENERS])
         super().stop(graceful)
 
 
@@ -125,10 +129,10 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_connections": max(CONNECTIONS, 2 * threads),
             "keepalive": KEEP_ALIVE_SECONDS,
             "graceful_timeout": int(settings.deadline_seconds) + GRACE_SECONDS,
-            "logger_class": _Lines,
+            "logger_class": _JsonLogger,
             "forwarded_allow_ips": "",  # what proxies say is believed by KIDNEY_PROXIES alone
             "when_ready": _announce,
-            "child_exit": _forget,
+            "child_exit": _mark_dead,
             # gunicorn 25 and later open a socket in the home folder, which may be read-only
             "control_socket_disable": True,
         }
@@ -144,8 +148,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         from kidney.serving.app import create_app
-        from kidney.serving.process.memory import trim
-        from kidney.serving.process.reload import Watch
+        from kidney.serving.process.reload import Reloader, trim_memory
 
         try:
             app = create_app(self._settings)
@@ -153,11 +156,11 @@ class _Server(BaseApplication):  # type: ignore[misc]
             print(f"serve.py: {error}", file=sys.stderr, flush=True)
             if not self._opened[0]:
                 sys.exit(Arbiter.APP_LOAD_ERROR)  # which ends the server
-            time.sleep(_AGAIN_SECONDS)
+            time.sleep(_RETRY_SECONDS)
             sys.exit(1)  # which lets another worker try again: the file may be replaced by then
         self._opened[0] = 1
-        trim()
-        Watch(app.extensions["kidney.engine"], self._settings).start()
+        trim_memory()
+        Reloader(app.extensions["kidney.engine"], self._settings).start()
         return app
 
 
@@ -167,8 +170,30 @@ def _fetch(settings: Settings) -> None:
     fetch_model(settings.model_from, settings.model, sha256=settings.model_sha256)
 
 
-def _forget(_: Arbiter, worker: Worker) -> None:
-    forget(worker.pid)
+@contextmanager
+def metrics_folder() -> Iterator[None]:
+    """Make the folder in which the workers keep their metrics, so that one answers for all.
+
+    prometheus_client looks for it as it is imported: here that comes later.
+    """
+    folder = tempfile.mkdtemp(
+        prefix="kidney-metrics-", dir=_SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+    )
+    os.environ[_METRICS] = folder
+    master = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() == master:  # a worker that ends passes here too
+            del os.environ[_METRICS]
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mark_dead(_: Arbiter, worker: Worker) -> None:
+    """Drop the gauges of a worker that is gone; its counters stay counted."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)
 
 
 def _announce(arbiter: Any) -> None:

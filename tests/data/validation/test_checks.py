@@ -7,7 +7,14 @@ import pandas as pd
 import pytest
 
 from kidney.data.manifest import REJECTED_COLUMNS
-from kidney.data.validation.checks import Finding, findings, split_findings, summary
+from kidney.data.validation.checks import (
+    ClassCount,
+    Finding,
+    Summary,
+    findings,
+    split_findings,
+    summary,
+)
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import Leakage, Pair
 from tests.helpers.data_slices import manifest_of
@@ -23,27 +30,27 @@ TITLES = ["files that are no usable slices", "one picture under several labels",
 
 
 def found_in(
-    slices: pd.DataFrame, refused: int = 0, twins: tuple[Pair, ...] = (), **limits: float
+    slices: pd.DataFrame, refused: int = 0, pairs: tuple[Pair, ...] = (), **limits: float
 ) -> dict[str, Finding]:
     rows = [(f"Cyst/{n}.png", f"Cyst/{n}.png is empty (0 bytes).", "") for n in range(refused)]
     rows += [("localizer", "A localizer.", "yes")] * 5
     rejected = pd.DataFrame(rows, columns=REJECTED_COLUMNS)
     biases = confounders(slices)
-    found = findings(slices, rejected, twins, biases, ["cyst", "stone"], LIMITS | limits, folds=2)
-    return {finding["check"]: finding for finding in found}
+    found = findings(slices, rejected, pairs, biases, ["cyst", "stone"], LIMITS | limits, folds=2)
+    return {finding.check: finding for finding in found}
 
 
 def test_a_good_set_passes_every_check() -> None:
     found = found_in(GOOD)
     assert list(found) == TITLES
-    assert {finding["level"] for finding in found.values()} == {"ok"}
+    assert {finding.level for finding in found.values()} == {"ok"}
 
 
 @pytest.mark.parametrize(("refused", "level"), [(0, "ok"), (1, "warn"), (2, "fail")])
 def test_refused_files_fail_above_their_share(refused: int, level: str) -> None:
     found = found_in(GOOD, refused)[TITLES[0]]  # 9 slices, so one refused file is a share of 0.1
-    assert (found["level"], found["count"]) == (level, refused)
-    assert found["examples"] == [f"Cyst/{n}.png is empty (0 bytes)." for n in range(refused)]
+    assert (found.level, found.count) == (level, refused)
+    assert found.examples == tuple(f"Cyst/{n}.png is empty (0 bytes)." for n in range(refused))
 
 
 @pytest.mark.parametrize(("allowed", "level"), [(0, "fail"), (1, "warn")])
@@ -51,24 +58,27 @@ def test_one_picture_under_two_labels_fails_above_its_limit(allowed: int, level:
     slices = GOOD.copy()
     slices.loc[8, "sha256"] = slices.loc[0, "sha256"]
     found = found_in(slices, max_label_conflicts=allowed)[TITLES[1]]
-    assert (found["level"], found["count"]) == (level, 1)
-    assert found["examples"] == [slices.loc[0, "path"], slices.loc[8, "path"]]
+    assert (found.level, found.count) == (level, 1)
+    assert found.examples == (
+        slices.loc[0, "path"],
+        slices.loc[8, "path"],
+    )
 
 
 def test_copies_are_reported_and_pass() -> None:
     slices = GOOD.copy()
     slices.loc[1, "sha256"] = slices.loc[0, "sha256"]
     found = found_in(slices)
-    assert (found[TITLES[2]]["level"], found[TITLES[2]]["count"]) == ("warn", 1)
-    assert found[TITLES[2]]["examples"] == [slices.loc[1, "path"]]
-    assert found[TITLES[1]]["level"] == "ok"
+    assert (found[TITLES[2]].level, found[TITLES[2]].count) == ("warn", 1)
+    assert found[TITLES[2]].examples == (slices.loc[1, "path"],)
+    assert found[TITLES[1]].level == "ok"
 
 
 @pytest.mark.parametrize("sizes", [[3], [1, 2], [4], []])
 def test_a_class_with_too_few_slices_or_scans_fails(sizes: list[int]) -> None:
     found = found_in(manifest_of({"cyst": [2, 3], "stone": sizes}))
-    assert found["enough of cyst"]["level"] == "ok"
-    assert (found["enough of stone"]["level"], found["enough of stone"]["count"]) == (
+    assert found["enough of cyst"].level == "ok"
+    assert (found["enough of stone"].level, found["enough of stone"].count) == (
         "fail",
         sum(sizes),
     )
@@ -77,19 +87,19 @@ def test_a_class_with_too_few_slices_or_scans_fails(sizes: list[int]) -> None:
 def test_the_summary_counts_slices_scans_and_sizes() -> None:
     slices = GOOD.copy()
     slices.loc[0, ["width", "height"]] = 512, 256
-    assert summary(slices) == {
-        "slices": 9,
-        "scans": 4,
-        "patients": 4,
-        "classes": {"cyst": {"slices": 5, "scans": 2}, "stone": {"slices": 4, "scans": 2}},
-        "sizes": {"64 x 48": 8, "512 x 256": 1},
-    }
+    assert summary(slices) == Summary(
+        slices=9,
+        scans=4,
+        patients=4,
+        classes={"cyst": ClassCount(5, 2), "stone": ClassCount(4, 2)},
+        sizes={"64 x 48": 8, "512 x 256": 1},
+    )
 
 
-def test_twins_under_two_labels_are_named() -> None:
-    found = found_in(GOOD, twins=((0, 8, 0.99),))["near duplicates across labels"]
-    assert (found["level"], found["count"]) == ("warn", 1)
-    assert found["examples"] == [f"{GOOD['path'][0]} and {GOOD['path'][8]} (0.99)"]
+def test_near_duplicates_under_two_labels_are_named() -> None:
+    found = found_in(GOOD, pairs=((0, 8, 0.99),))["near duplicates across labels"]
+    assert (found.level, found.count) == ("warn", 1)
+    assert found.examples == (f"{GOOD['path'][0]} and {GOOD['path'][8]} (0.99)",)
 
 
 @pytest.mark.parametrize(("limit", "level"), [(1.0, "warn"), (0.9, "fail")])
@@ -97,9 +107,9 @@ def test_a_phase_that_tells_the_label_comes_first(limit: float, level: str) -> N
     slices = GOOD.assign(phase=GOOD["label"].map({"cyst": "plain", "stone": "enhanced"}))
     found = found_in(slices, max_confounding=limit)
     first = next(iter(found.values()))
-    assert (first["check"], first["level"]) == ("Contrast phase against label", level)
-    assert "stone is always enhanced (2 of 2 scans)" in first["says"]
-    assert "right for 100% of the scans" in first["says"]
+    assert (first.check, first.level) == ("Contrast phase against label", level)
+    assert "stone is always enhanced (2 of 2 scans)" in first.message
+    assert "right for 100% of the scans" in first.message
 
 
 def test_a_weaker_confounder_fails_where_the_limit_is_low() -> None:
@@ -109,15 +119,18 @@ def test_a_weaker_confounder_fails_where_the_limit_is_low() -> None:
     name = "Body size in the picture against label"
     assert 0.1 < confounders(slices)[0].effect < 0.5
     assert name not in found_in(slices, max_confounding=1.0)
-    assert found_in(slices, max_confounding=0.1)[name]["level"] == "fail"
+    assert found_in(slices, max_confounding=0.1)[name].level == "fail"
 
 
 def test_one_picture_of_two_patients_is_pointed_out() -> None:
     slices = GOOD.copy()
     slices.loc[8, "sha256"] = slices.loc[5, "sha256"]
     found = found_in(slices)["exact duplicates"]
-    assert "1 pictures belong to more than one patient" in found["says"]
-    assert found["examples"] == [slices["path"][5], slices["path"][8]]
+    assert "1 pictures belong to more than one patient" in found.message
+    assert found.examples == (
+        slices["path"][5],
+        slices["path"][8],
+    )
 
 
 def leakage(**changes: Any) -> Leakage:
@@ -142,18 +155,18 @@ def test_a_split_fails_by_copies_in_training_and_by_patients_that_cross(
     changes: dict[str, Any], level: str
 ) -> None:
     (found,) = split_findings(GOOD, "mine", leakage(**changes), LIMITS)
-    assert (found["check"], found["level"]) == ("leakage of the split 'mine'", level)
-    assert found["about"] == "split"
+    assert (found.check, found.level) == ("leakage of the split 'mine'", level)
+    assert found.about == "split"
 
 
-def test_a_leak_is_told_with_its_share_and_an_example() -> None:
+def test_a_leak_is_shown_with_its_share_and_an_example() -> None:
     found = leakage(near_copies=0.5, pairs=((1, 2, 0.98),))
-    (told,) = split_findings(GOOD, "leaky", found, LIMITS)
-    assert "50.0% of the test slices have a near copy in training; 2.0% are allowed" in told["says"]
-    assert "scores 40.0%; the most frequent label 30.0%" in told["says"]
-    assert told["examples"] == [f"{GOOD['path'][1]} (test), {GOOD['path'][2]} (training)"]
+    (leak,) = split_findings(GOOD, "leaky", found, LIMITS)
+    assert "50.0% of the test slices have a near copy in training; 2.0% are allowed" in leak.message
+    assert "scores 40.0%; the most frequent label 30.0%" in leak.message
+    assert leak.examples == (f"{GOOD['path'][1]} (test), {GOOD['path'][2]} (training)",)
 
 
 def test_a_class_needs_patients_and_not_scans() -> None:
     slices = GOOD.assign(patient=GOOD["patient"].replace({"stone-0100": "stone-0000"}))
-    assert found_in(slices)["enough of stone"]["level"] == "fail"
+    assert found_in(slices)["enough of stone"].level == "fail"

@@ -1,4 +1,4 @@
-"""A split that gives its test part away is told by the nearest slices."""
+"""A split that gives its test part away is seen in the nearest slices."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_every_fold_is_tested_once(data: Path) -> None:
     assert 0 < found.near_copies <= 3 / 48 + 1e-3
 
 
-def test_twins_under_two_labels_are_found(source: Path, tmp_path: Path) -> None:
+def test_near_duplicates_under_two_labels_are_found(source: Path, tmp_path: Path) -> None:
     first = (source / "Cyst" / "Cyst- (2).png").read_bytes()
     (source / "Stone" / "Stone- (70).png").write_bytes(first)
     slices = take(tmp_path / "data", source)
@@ -88,6 +88,6 @@ def test_twins_under_two_labels_are_found(source: Path, tmp_path: Path) -> None:
     assert across_labels(slices, thumbnails, coordinates(thumbnails), above=1.1) == []
 
 
-def test_of_one_label_there_are_no_twins() -> None:
+def test_of_one_label_there_are_no_near_duplicates() -> None:
     slices = manifest_of({"cyst": [4] * 20})
     assert across_labels(slices, LOOKS, coordinates(LOOKS), above=0.5) == []

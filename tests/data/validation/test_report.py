@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from kidney.data.cache import open_thumbnails
-from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
+from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, read_rejected
 from kidney.data.scans.similarity import coordinates
 from kidney.data.split import dealt, parts_in
 from kidney.data.validation.checks import findings, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import across_labels, measure_leakage
-from kidney.data.validation.report import png, report_page
+from kidney.data.validation.report import ValidationReport, png, report_page
+from kidney.files import parse_json
 from tests.helpers.data_slices import CLASSES, take
 
 LIMITS = {
@@ -33,29 +34,29 @@ def texts(html: str) -> list[str]:
     parser = HTMLParser()
     parser.handle_data = found.append  # type: ignore[method-assign]
     parser.feed(html)
-    return found
+    return [text for text in found if text.strip()]
 
 
-def page_of(folder: Path, split_name: str | None) -> str:
-    slices, classes = read_manifest(folder), list(CLASSES)
+def report_of(folder: Path, split_name: str | None) -> tuple[ValidationReport, str]:
+    slices = read_manifest(folder)
     thumbnails = open_thumbnails(folder, slices)
-    twins, biases = (
-        across_labels(slices, thumbnails, coordinates(thumbnails), 0.95),
-        confounders(slices),
-    )
-    found = findings(slices, read_rejected(folder), twins, biases, classes, LIMITS, folds=3)
+    places, biases = coordinates(thumbnails), confounders(slices)
+    pairs = across_labels(slices, thumbnails, places, 0.95)
+    found = findings(slices, read_rejected(folder), pairs, biases, list(CLASSES), LIMITS, folds=3)
     leakage = parts = None
     if split_name:
         split = dealt(split_name, slices, 3, 0)
-        leakage, parts = (
-            measure_leakage(slices, thumbnails, coordinates(thumbnails), split),
-            parts_in(slices, split, 0),
-        )
+        leakage = measure_leakage(slices, thumbnails, places, split)
+        parts = parts_in(slices, split, 0)
         found += split_findings(slices, split_name, leakage, LIMITS)
-    return report_page(
-        "<i>set</i>", slices, thumbnails, summary(slices), found, biases, leakage, twins, parts,
-        read_boundaries(folder),
-    )  # fmt: skip
+    report = ValidationReport(fingerprint(slices), summary(slices), found, biases, leakage)
+    return report, report_page(
+        "<i>set</i>", report, slices, thumbnails, pairs, parts, read_boundaries(folder)
+    )
+
+
+def page_of(folder: Path, split_name: str | None) -> str:
+    return report_of(folder, split_name)[1]
 
 
 @pytest.fixture
@@ -75,6 +76,21 @@ def test_failures_come_first_and_what_passed_last(spoilt: Path) -> None:
     order = [line for line in text if line in ("fail", "warn", "ok")]
     assert order == sorted(order, key=("fail", "warn", "ok").index)
     assert any("Cyst/Cyst- (2).png" in line and "Stone/Stone- (70).png" in line for line in text)
+
+
+def test_the_report_comes_back_from_json(spoilt: Path) -> None:
+    report, _ = report_of(spoilt, "leaky")
+    assert parse_json(ValidationReport, report.to_json()) == report
+    assert [finding.check for finding in report.failed()] == [
+        "one picture under several labels", "leakage of the split 'leaky'"
+    ]  # fmt: skip
+
+
+def test_numbers_are_shown_as_charts_with_words(data: Path) -> None:
+    charts = re.findall(r'<svg class="chart" role="img" aria-label="([^"]*)"', page_of(data, None))
+    assert charts
+    assert all(chart == "cyst: 4 values; normal: 4 values; stone: 4 values; tumor: 4 values"
+               for chart in charts)  # fmt: skip
 
 
 def test_names_are_escaped_and_nothing_is_loaded(spoilt: Path) -> None:

@@ -3,24 +3,27 @@
 import numpy as np
 
 from kidney.artifact.overlay import evidence_overlay
-from kidney.evaluation.report.examples import worst_examples, worst_rows
-from tests.helpers.evaluation_results import CLASSES, result_of, said_of
+from kidney.evaluation.report.examples import worst_examples
+from tests.helpers.evaluation_results import CLASSES, predictions_of, result_of
 
-SAID = said_of()
-RESULT = result_of(SAID)
+PREDICTIONS = predictions_of()
+RESULT = result_of(PREDICTIONS)
 
 
 def test_the_worst_slice_of_each_of_the_worst_scans_is_chosen():
-    rows = worst_rows(RESULT, most=5)
-    chosen = SAID.iloc[rows]
-    assert list(chosen["scan"]) == [scan["scan"] for scan in RESULT["scans_ranked"][:5]]
-    own = np.array([row[row["label"]] for _, row in SAID.iterrows()])
-    for row in rows:
-        of_scan = SAID["scan"] == SAID["scan"].iloc[row]
-        assert own[row] == own[of_scan].min()
-    assert len(worst_rows(RESULT)) == 12
-    few = result_of(SAID[SAID["scan"] < "scan-03"].reset_index(drop=True))
-    assert len(worst_rows(few)) == 3
+    nothing = np.zeros((4, 2, 2), np.float32)
+    examples = worst_examples(
+        RESULT,
+        PREDICTIONS,
+        lambda _: np.zeros((9, 9), np.uint8),
+        lambda *_: (nothing, (0, 0, 9, 9)),
+    )
+    chosen = PREDICTIONS.iloc[[example.row for example in examples]]
+    assert list(chosen["scan"]) == [scan.scan for scan in RESULT.scans_ranked[:12]]
+    own = np.array([row[row["label"]] for _, row in PREDICTIONS.iterrows()])
+    for example in examples:
+        of_scan = PREDICTIONS["scan"] == PREDICTIONS["scan"].iloc[example.row]
+        assert own[example.row] == own[of_scan].min()
 
 
 def test_an_overlay_shows_the_evidence_of_the_most_probable_class_where_it_lies():
@@ -33,12 +36,13 @@ def test_an_overlay_shows_the_evidence_of_the_most_probable_class_where_it_lies(
         shown[row % 4] = 1.0
         return shown, region
 
-    examples = worst_examples(RESULT, SAID, lambda row: np.full((30, 20), row, np.uint8), explain)
-    assert [example.row for example in examples] == worst_rows(RESULT)
+    examples = worst_examples(
+        RESULT, PREDICTIONS, lambda row: np.full((30, 20), row, np.uint8), explain
+    )
     for example in examples:
-        told = int(SAID[list(CLASSES)].iloc[example.row].to_numpy(float).argmax())
+        best = int(PREDICTIONS[list(CLASSES)].iloc[example.row].to_numpy(float).argmax())
         assert (example.slice == example.row).all()
-        strength = evidence[0] + (told == example.row % 4)
+        strength = evidence[0] + (best == example.row % 4)
         expected = evidence_overlay(example.slice, strength, 1.0, region=region)
         np.testing.assert_array_equal(example.overlay, expected)
     assert any((e.overlay.max(axis=2) != e.overlay.min(axis=2)).any() for e in examples)

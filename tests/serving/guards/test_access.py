@@ -128,7 +128,7 @@ def test_keys_are_off_only_where_nobody_else_comes(host, loopback):
 
 def test_keys_that_are_on_need_a_key():
     check_auth(Settings(api_keys=(ENTRY,)))
-    with pytest.raises(ConfigError, match=r"python -m kidney\.serving\.keys"):
+    with pytest.raises(ConfigError, match=r"python -m kidney\.serving\.guards\.keys"):
         check_auth(Settings())
     with pytest.raises(ConfigError, match="KIDNEY_SESSION_SECRET"):
         check_auth(Settings(api_keys=(ENTRY,), session_secret="short"))

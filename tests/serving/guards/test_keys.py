@@ -5,7 +5,7 @@ import pytest
 
 from kidney.errors import ConfigError
 from kidney.serving.guards import keys
-from kidney.serving.guards.keys import entry, load_keys, main, new_key, owner
+from kidney.serving.guards.keys import entry, find_key, load_keys, main, new_key
 from kidney.serving.settings import Settings, from_environment
 
 A, B = new_key(), new_key()
@@ -14,10 +14,10 @@ ENTRIES = (entry("viewer", A), entry("archive", B))
 
 def test_a_key_is_known_by_its_hash_and_another_is_not():
     known = load_keys(Settings(api_keys=ENTRIES))
-    assert owner(A, known).name == "viewer"
-    assert owner(B, known).name == "archive"
+    assert find_key(A, known).name == "viewer"
+    assert find_key(B, known).name == "archive"
     for other in ("", A[:-1], A + "a", A.upper(), new_key(), ENTRIES[0], "ключ", "\udcff"):
-        assert owner(other, known) is None
+        assert find_key(other, known) is None
 
 
 def test_every_entry_is_compared_in_constant_time_wherever_the_key_is(monkeypatch):
@@ -30,7 +30,7 @@ def test_every_entry_is_compared_in_constant_time_wherever_the_key_is(monkeypatc
     monkeypatch.setattr(keys.hmac, "compare_digest", compare)
     known = load_keys(Settings(api_keys=ENTRIES))
     for key in (A, B, "neither"):
-        owner(key, known)
+        find_key(key, known)
     assert compared == [one.digest for one in known] * 3
 
 
@@ -45,7 +45,7 @@ def test_the_command_prints_a_key_and_its_entry_which_does_not_hold_it(capsys):
     printed = capsys.readouterr().out
     (key,) = re.findall(r"^  (kidney_\S+)$", printed, re.M)
     (kept,) = re.findall(r"^  (viewer:\S+)$", printed, re.M)
-    assert owner(key, load_keys(from_environment({"KIDNEY_API_KEYS": kept}))).name == "viewer"
+    assert find_key(key, load_keys(from_environment({"KIDNEY_API_KEYS": kept}))).name == "viewer"
     assert key not in kept
 
 

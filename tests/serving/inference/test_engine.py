@@ -2,6 +2,7 @@ import dataclasses
 import gc
 import logging
 import threading
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
-from kidney.serving.inference.engine import Engine, Reading
+from kidney.serving.inference.engine import Engine
 from kidney.serving.settings import Settings
 from tests.helpers.tiny_model import CARD, write_tiny_model
 
@@ -29,35 +30,64 @@ def settings(path: Path) -> Settings:
     return Settings(model=path, threads=1, auth=False)
 
 
-def test_it_answers_as_the_predictor_does(settings: Settings):
+def test_it_predicts_as_the_predictor_does(settings: Settings):
     engine = Engine(settings)
-    reading = engine.read(SLICES)
     expected = Predictor(settings.model, 1).predict(SLICES)
-    for answer, other in zip(reading.answers, expected, strict=True):
-        np.testing.assert_array_equal(answer.probabilities, other.probabilities)
-    assert reading.model is engine.model
+    for one, other in zip(engine.predict(engine.model, SLICES), expected, strict=True):
+        np.testing.assert_array_equal(one.probabilities, other.probabilities)
+        assert one.decision == other.decision
     assert engine.model.sha256 == sha256(settings.model)
 
 
-def test_who_wants_to_know_is_told_of_every_reading(settings: Settings):
-    told: list[Any] = []
-    engine = Engine(settings, on_read=lambda slices, reading: told.append((slices, reading)))
-    assert told == [], "the warm-up is nobody's slice"
-    reading = engine.read(SLICES)
-    assert told == [(SLICES, reading)]
-    assert isinstance(reading, Reading)
+def test_observers_see_every_request(settings: Settings):
+    seen: list[Any] = []
+    engine = Engine(settings, on_predict=lambda *request: seen.append(request))
+    assert seen == [], "the warm-up is no request"
+    predictions = engine.predict(engine.model, SLICES)
+    assert seen == [(engine.model, SLICES, predictions)]
+
+
+def test_a_request_with_many_slices_lets_others_pass(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("kidney.serving.inference.engine.LANES", 1)
+    engine, order = Engine(settings), []
+    gate, began = threading.Event(), threading.Event()
+
+    def held(_: Predictor, slices: Any) -> Any:
+        order.append(int(slices[0][0, 0]))
+        began.set()
+        gate.wait()
+        return slices
+
+    monkeypatch.setattr(Predictor, "predict", held)
+
+    def ask(value: int, count: int) -> threading.Thread:
+        slices = [np.full((40, 48), value, np.uint8)] * count
+        thread = threading.Thread(target=engine.predict, args=(engine.model, slices))
+        thread.start()
+        return thread
+
+    threads = [ask(1, 4)]
+    began.wait()
+    for count, value in enumerate((2, 3), start=1):
+        threads.append(ask(value, 1))
+        while engine._lanes._work_queue.qsize() < count:
+            time.sleep(0.001)
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert order == [1, 2, 3, 1, 1, 1]
 
 
 def test_another_file_takes_over_with_its_own_card(settings: Settings):
     engine = Engine(settings)
-    before, since = engine.model, engine.since
+    before = engine.model
     write_tiny_model(settings.model, card=OTHER)
     assert engine.model is before
     assert engine.swap()
-    reading = engine.read(SLICES)
-    assert reading.model.card.run == "another-run"
-    assert reading.model.sha256 == sha256(settings.model) != before.sha256
-    assert engine.since > since
+    assert engine.model.card.run == "another-run"
+    assert engine.model.sha256 == sha256(settings.model) != before.sha256
     assert (engine.swaps, engine.refusals, engine.refused) == (1, 0, "")
 
 
@@ -84,7 +114,7 @@ def test_a_request_ends_with_the_model_it_began_with(
         return predict(self, slices)
 
     monkeypatch.setattr(Predictor, "predict", swapped_meanwhile)
-    assert engine.read(SLICES).model is before
+    assert len(engine.predict(before, SLICES)) == 2
     warm_up = engine.model.sha256
     assert asked == [before.sha256, warm_up, before.sha256]
 
@@ -119,7 +149,7 @@ def test_the_old_model_stays_where_the_new_one_cannot(
     with caplog.at_level(logging.INFO, "kidney.serving"):
         assert not engine.swap()
         assert not engine.swap()
-    assert engine.read(SLICES).model is before
+    assert engine.model is before
     assert engine.ready
     assert (engine.swaps, engine.refusals) == (0, 1)
     (line,) = [record.getMessage() for record in caplog.records]
@@ -151,14 +181,14 @@ def test_a_model_that_could_not_predict_is_ready_once_another_can(
 
 def test_one_model_remains_in_memory(settings: Settings):
     engine = Engine(settings)
-    old = weakref.ref(engine._current[1])
+    old = weakref.ref(engine.model.predictor)
     write_tiny_model(settings.model, card=OTHER)
     engine.swap()
     gc.collect()
     assert old() is None
 
 
-def test_no_request_fails_or_mixes_while_models_change(settings: Settings):
+def test_no_request_fails_while_models_change(settings: Settings):
     engine = Engine(settings)
     cards = [CARD, OTHER]
     failed: list[BaseException] = []
@@ -167,9 +197,7 @@ def test_no_request_fails_or_mixes_while_models_change(settings: Settings):
     def ask() -> None:
         while not stop.is_set():
             try:
-                reading = engine.read(SLICES)
-                assert reading.model.card.run in {"tiny-run", "another-run"}
-                assert len(reading.answers) == 2
+                assert len(engine.predict(engine.model, SLICES)) == 2
             except BaseException as error:
                 failed.append(error)
 

@@ -1,9 +1,9 @@
 import pytest
 
 from kidney.artifact.predictor import Predictor
-from kidney.errors import ArtifactError, ConfigError
+from kidney.errors import ArtifactError
 from kidney.serving.app import create_app
-from kidney.serving.settings import Settings, from_environment
+from kidney.serving.settings import Settings
 
 
 def test_up_and_ready(client):
@@ -35,37 +35,3 @@ def test_the_warm_up_is_done_before_the_first_request(model, monkeypatch):
 def test_without_a_model_there_is_no_app(tmp_path):
     with pytest.raises(ArtifactError, match="no such file"):
         create_app(Settings(model=tmp_path / "kidney.onnx"))
-
-
-def test_the_environment_sets_the_limits(model):
-    environment = {
-        "KIDNEY_MODEL": str(model),
-        "KIDNEY_MODEL_FROM": "kidney@champion",
-        "KIDNEY_MODEL_SHA256": "a" * 64,
-        "KIDNEY_THREADS": "3",
-        "KIDNEY_MAX_UPLOAD_BYTES": "1000",
-        "KIDNEY_MAX_FILES": "2",
-        "KIDNEY_MAX_PIXELS": "",
-    }
-    expected = Settings(
-        model=model,
-        model_sha256="a" * 64,
-        model_from="kidney@champion",
-        threads=3,
-        max_upload_bytes=1000,
-        max_files=2,
-    )
-    assert from_environment(environment) == expected
-    assert from_environment({}) == Settings()
-
-
-@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5", "²"])
-def test_a_limit_that_is_no_number_is_refused(value):
-    with pytest.raises(ConfigError, match="KIDNEY_MAX_FILES"):
-        from_environment({"KIDNEY_MAX_FILES": value})
-
-
-def test_a_deadline_of_nothing_is_refused():
-    with pytest.raises(ConfigError, match="KIDNEY_DEADLINE_SECONDS to be seconds, more than 0"):
-        from_environment({"KIDNEY_DEADLINE_SECONDS": "0"})
-    assert from_environment({"KIDNEY_WATCH_SECONDS": "0"}).watch_seconds == 0

@@ -8,11 +8,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from kidney.artifact.predictor import Predictor
-from kidney.imaging.appearance import thumbnail
-from kidney.imaging.baseline import baseline
+from kidney.imaging.appearance import baseline, thumbnail
 from kidney.serving import app as app_module
 from kidney.serving.app import create_app
-from kidney.serving.monitoring.inputs import Inputs
+from kidney.serving.monitoring.drift import RecentInputs
 from kidney.serving.settings import Settings
 from tests.helpers.pictures import encode, gradient
 from tests.helpers.tiny_model import CARD, write_tiny_model
@@ -138,12 +137,12 @@ class Stream:
         path = write_tiny_model(folder / "kidney.onnx", card=card)
         made = []
 
-        def remembered(*arguments) -> Inputs:
-            made.append(Inputs(*arguments, window=250))
+        def remembered(*arguments) -> RecentInputs:
+            made.append(RecentInputs(*arguments, window=250))
             return made[-1]
 
-        monkeypatch.setattr(Inputs, "_look_on", lambda _: None)  # looked at here, not in a second
-        monkeypatch.setattr(app_module, "Inputs", remembered)
+        monkeypatch.setattr(RecentInputs, "_run", lambda _: None)  # looked at here, not in a second
+        monkeypatch.setattr(app_module, "RecentInputs", remembered)
         settings = Settings(model=path, threads=1, auth=False, rate_limit="")
         self.client = create_app(settings).test_client()
         (self.inputs,) = made
@@ -152,7 +151,7 @@ class Stream:
         for start in range(0, len(slices), 4):
             parts = [(io.BytesIO(encode(one)), "x.png") for one in slices[start : start + 4]]
             assert self.client.post(API, data={"file": parts}).status_code == 200
-            self.inputs.look()
+            self.inputs.update()
 
     def alerts(self) -> set[str]:
         """Which inputs the rule for drift would raise an alert for."""

@@ -6,6 +6,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from kidney.artifact.seal import check_seal
-from kidney.errors import ArtifactError, ConfigError
+from kidney.artifact.integrity import check_seal
+from kidney.errors import ArtifactError
 from kidney.files import sha256
 from kidney.serving.app import create_app
 from kidney.serving.process.run import FETCHED, with_options
@@ -25,7 +26,7 @@ from tests.helpers.tiny_model import save_sealed, tiny_model
 from tests.helpers.web import serving
 
 ROOT = Path(__file__).parents[3]
-SECONDS = 60
+SECONDS = 180  # a guard against a hang
 
 
 def serve(*arguments: object, **settings: str) -> subprocess.Popen:
@@ -49,7 +50,7 @@ def server(model: Path) -> Iterator[subprocess.Popen]:
 
 
 def test_it_serves_and_ends_gracefully(server):
-    assert select.select([server.stdout], [], [], SECONDS)[0], "it never said that it serves"
+    assert select.select([server.stdout], [], [], SECONDS)[0], "the server did not start"
     address = re.fullmatch(r"Serving on (http://127\.0\.0\.1:\d+)\n", server.stdout.readline())[1]
 
     for path in ("/healthz", "/readyz"):
@@ -127,17 +128,11 @@ def test_the_model_asked_for_is_served(model):
     create_app(from_environment({"KIDNEY_MODEL": str(model), "KIDNEY_MODEL_SHA256": digest}))
 
 
-@pytest.mark.parametrize("text", ["abc", "g" * 64, "0" * 63])
-def test_a_hash_that_is_none_is_refused(text):
-    with pytest.raises(ConfigError, match="KIDNEY_MODEL_SHA256 to be 64 hexadecimal digits"):
-        from_environment({"KIDNEY_MODEL_SHA256": text})
-
-
 def test_it_fetches_the_model_that_it_is_told_to(model, tmp_path):
     here = tmp_path / "fetched" / "kidney.onnx"
     with serving(model.read_bytes(), beside={}) as web:
         process = serve("--model", here, KIDNEY_MODEL_FROM=web.url)
-        assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
+        assert select.select([process.stdout], [], [], SECONDS)[0], "the server did not start"
         process.send_signal(signal.SIGTERM)
         out, message = process.communicate(timeout=SECONDS)
     assert (process.returncode, out[:11]) == (0, "Serving on "), message
@@ -175,7 +170,9 @@ def test_an_idle_connection_does_not_hold_up_the_end(server):
     assert browser.getresponse().read()
 
     server.send_signal(signal.SIGTERM)
-    server.communicate(timeout=15)  # the grace period is 30 s
+    began = time.monotonic()
+    server.communicate(timeout=SECONDS)
+    assert time.monotonic() - began < 30, "it waited for the grace period of an idle connection"
     assert server.returncode == 0
 
 
@@ -220,7 +217,7 @@ def test_the_model_option_names_where_the_model_comes_from(model, tmp_path):
     here = tmp_path / "kidney.onnx"
     with serving(model.read_bytes(), beside={}) as web:
         process = serve("--model", web.url, KIDNEY_MODEL=str(here))
-        assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
+        assert select.select([process.stdout], [], [], SECONDS)[0], "the server did not start"
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=SECONDS)
     assert process.returncode == 0

@@ -1,7 +1,15 @@
 import http.client
 import signal
+import socket
 import subprocess
 import sys
+import threading
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+
+from kidney.serving.process.worker import stop_accepting
 
 # Its worker is told to end while it sends an answer whose head has gone out.
 CODE = """
@@ -55,3 +63,83 @@ def test_a_connection_that_was_announced_as_kept_is_kept():
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
         server.stdout.close()
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has filters for sockets")
+
+
+def accepted(listener: socket.socket) -> list[socket.socket]:
+    """Accept the backlog."""
+    listener.setblocking(False)
+    clients = []
+    with suppress(BlockingIOError):
+        while True:
+            clients.append(listener.accept()[0])
+    return clients
+
+
+@linux
+def test_stop_accepting_keeps_accepted_connections():
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    with socket.create_connection(address) as waiting:
+        stop_accepting([listener])
+        with pytest.raises(TimeoutError):  # neither answered nor refused: the client tries again
+            socket.create_connection(address, timeout=0.2)
+        (taken,) = accepted(listener)
+        listener.close()
+        waiting.sendall(b"a request")
+        assert taken.recv(100) == b"a request"
+        taken.sendall(b"an answer")
+        assert waiting.recv(100) == b"an answer"
+        taken.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=5)
+
+
+def ask(address: tuple[str, int], ends: Counter[str]) -> None:
+    """Connect and ask, until the connection is refused."""
+    while True:
+        try:
+            with socket.create_connection(address, timeout=10) as client:
+                ends["in"] += 1
+                client.sendall(b"?")
+                ends["lost"] += client.recv(1) != b"!"
+        except ConnectionRefusedError:
+            return
+        except OSError:
+            ends["lost"] += 1
+
+
+def answer(clients: list[socket.socket]) -> None:
+    for client in clients:
+        with client:
+            client.settimeout(10)
+            client.recv(1)
+            client.sendall(b"!")
+
+
+@linux
+def test_stop_accepting_loses_no_connection():
+    for _ in range(3):
+        listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        ends: Counter[str] = Counter()
+        crowd = [
+            threading.Thread(target=ask, args=(listener.getsockname(), ends)) for _ in range(8)
+        ]
+        for client in crowd:
+            client.start()
+        while ends["in"] <= 50:
+            answer(accepted(listener))
+        stop_accepting([listener])
+        answer(accepted(listener))
+        listener.close()
+        for client in crowd:
+            client.join()
+        assert not ends["lost"], ends
+
+
+def test_stop_accepting_does_nothing_without_socket_filters():
+    listener = socket.socket()
+    listener.close()
+    stop_accepting([listener])

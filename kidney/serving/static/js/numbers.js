@@ -4,14 +4,14 @@ import { capitalised, isForeign, percent } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** Fill the head and body of a table: classes by their probability on the slice, then of the study. */
-export function fillNumbers(head, body, prediction, study, card, several) {
+/** Fill the head and body of a table: classes by their probability on the slice, then of the series. */
+export function fillNumbers(head, body, prediction, series, card, several) {
   head.replaceChildren(row("th", ["Class", "", "This slice", ...(several ? ["All slices"] : [])], "col"));
   const of = prediction.probabilities;
   const order = [...card.classes].sort((one, other) => of[other] - of[one]);
   body.replaceChildren(
     ...order.map((name, at) => {
-      const texts = [percent(of[name]), ...(several ? [percent(study.probabilities[name])] : [])];
+      const texts = [percent(of[name]), ...(several ? [percent(series.probabilities[name])] : [])];
       const line = row("td", texts, null);
       const title = document.createElement("th");
       title.scope = "row";
@@ -65,7 +65,7 @@ export function thresholdWords(card) {
 }
 
 /** Fill a <dl> with what the model measured beside the probabilities. */
-export function fillMore(list, prediction, study, card) {
+export function fillMore(list, prediction, series, card) {
   const { ood_above: foreignAbove } = card.rules;
   const [height, width] = prediction.size;
   const facts = [["Size", `${width} × ${height} pixels`]];
@@ -76,9 +76,9 @@ export function fillMore(list, prediction, study, card) {
   for (const name of Object.keys(card.rules.suspect_from)) {
     facts.push([`${capitalised(card.names[name])}`, `cannot be excluded from ${percent(card.rules.suspect_from[name])}`]);
   }
-  if (study.slice_mm) facts.push(["Slice distance", `${study.slice_mm.toFixed(1)} mm`]);
-  if (study.view) facts.push(["View", study.view]);
-  if (study.contrast) facts.push(["Contrast agent", study.contrast]);
+  if (series.slice_mm) facts.push(["Slice distance", `${series.slice_mm.toFixed(1)} mm`]);
+  if (series.view) facts.push(["View", series.view]);
+  if (series.contrast) facts.push(["Contrast agent", series.contrast]);
   if (isForeign(prediction)) facts.push(["Counts for the series", "no"]);
   list.replaceChildren(
     ...facts.flatMap(([name, text]) => {

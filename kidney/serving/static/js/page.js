@@ -6,55 +6,55 @@ import { modelCard } from "./send.js";
 import { say } from "./slots.js";
 import { startUpload } from "./upload.js";
 import { createViewer } from "./viewer.js";
-import { studyWords } from "./words.js";
+import { seriesWords } from "./words.js";
 
 const by = (id) => document.getElementById(id);
 const RESULT = "result"; // the state of its entry in the history
 const { title } = document;
 const { ramp, windows } = by("main").dataset;
 const viewer = createViewer({ ramp: JSON.parse(ramp), windows: Object.fromEntries(JSON.parse(windows)) });
-let shown = null; // {study, predictions, store, card, model, requestId, time}
+let shown = null; // {series, predictions, store, card, model, requestId, time}
 
 startUpload(async ({ answer, requestId }, files) => {
   const card = await modelCard();
   const time = new Date();
-  const studies = answer.studies.map((study) => {
-    const predictions = study.slices.map((at) => answer.predictions[at]);
-    // What decides is told by its place in the answer; here slices count within their study.
-    const decisive = study.decisive.map((at) => study.slices.indexOf(at));
+  const all = answer.series.map((series) => {
+    const predictions = series.slices.map((at) => answer.predictions[at]);
+    // Decisive slices are indices into the response; here they count within their series.
+    const decisive = series.decisive.map((at) => series.slices.indexOf(at));
     const store = pixelStore(predictions, files);
     const common = { predictions, store, card, model: answer.model, requestId, time };
-    return { ...common, study: { ...study, decisive } };
+    return { ...common, series: { ...series, decisive } };
   });
-  offer(studies);
+  offer(all);
   by("upload").hidden = true;
   by("result").hidden = false;
   document.body.classList.add("with-result");
-  open(studies[0]);
+  open(all[0]);
   history.pushState(RESULT, ""); // going back leads to the form, not away
   scrollTo(0, 0);
-  by("study-headline").focus();
+  by("series-headline").focus();
 });
 
-function offer(studies) {
-  by("study-choice").hidden = studies.length < 2;
-  by("study").replaceChildren(...studies.map(({ predictions, study }, at) => {
-    const kind = study.kind === "dicom" ? "DICOM" : "pictures";
-    return new Option(`${at + 1} of ${studies.length}: ${predictions.length} slices, ${kind}`, at);
+function offer(all) {
+  by("series-choice").hidden = all.length < 2;
+  by("series").replaceChildren(...all.map(({ predictions, series }, at) => {
+    const kind = series.kind === "dicom" ? "DICOM" : "pictures";
+    return new Option(`${at + 1} of ${all.length}: ${predictions.length} slices, ${kind}`, at);
   }));
-  by("study").onchange = () => open(studies[by("study").value]);
+  by("series").onchange = () => open(all[by("series").value]);
 }
 
 function open(chosen) {
   shown = chosen;
-  const words = studyWords(chosen.study, chosen.predictions, chosen.card);
-  say(by("study-headline"), "headline", words);
-  say(by("study-words"), "verdict", words);
-  say(by("study-reminder"), "reminder", words);
-  by("study-verdict").dataset.state = words.sure ? "sure" : words.unsure ? "unsure" : "foreign";
-  by("result").dataset.state = by("study-verdict").dataset.state;
-  document.title = `${by("study-headline").textContent.trim()} · Kidney Tumor Identification`;
-  viewer.open(chosen.study, chosen.predictions, chosen.store, chosen.card);
+  const words = seriesWords(chosen.series, chosen.predictions, chosen.card);
+  say(by("series-headline"), "headline", words);
+  say(by("series-words"), "verdict", words);
+  say(by("series-reminder"), "reminder", words);
+  by("series-verdict").dataset.state = words.sure ? "sure" : words.unsure ? "unsure" : "foreign";
+  by("result").dataset.state = by("series-verdict").dataset.state;
+  document.title = `${by("series-headline").textContent.trim()} · Kidney Tumor Identification`;
+  viewer.open(chosen.series, chosen.predictions, chosen.store, chosen.card);
   by("report").hidden = false;
 }
 

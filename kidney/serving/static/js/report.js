@@ -4,25 +4,25 @@ import { fillNumbers } from "./numbers.js";
 import { filled, say } from "./slots.js";
 import { pictures, show } from "./stage.js";
 import { shownAs, sliceTitle } from "./viewer.js";
-import { isForeign, sliceWords, studyWords } from "./words.js";
+import { isForeign, sliceWords, seriesWords } from "./words.js";
 
 /**
- * Make the report of a study anew, of the slice and as it is looked at.
+ * Make the report of a series anew, of the slice and as it is looked at.
  *
- * shown: {study, predictions, card, look, model, requestId, time (Date), colours}; look is the viewer's.
+ * shown: {series, predictions, card, look, model, requestId, time (Date), colours}; look is the viewer's.
  */
 export function writeReport(place, shown) {
-  const { study, predictions, card, look, model } = shown;
+  const { series, predictions, card, look, model } = shown;
   const { pixels } = look;
   const prediction = predictions[look.position];
   const title = sliceTitle(look.position, predictions.length);
-  const said = studyWords(study, predictions, card);
+  const said = seriesWords(series, predictions, card);
   place.replaceChildren(filled(document.getElementById("report-words"), {
     slice_name: title,
     shown_as: shownAs(pixels, look),
     overlay_name: `Evidence for ${card.names[look.className]}`,
-    read: readWords(study, predictions),
-    decisive: decisiveWords(study),
+    read: readWords(series, predictions),
+    decisive: decisiveWords(series),
     run: model.run,
     exported: `${model.created.slice(0, 10)}, code ${model.code.slice(0, 12)}, ${model.precision}`,
     sha256: model.sha256,
@@ -50,23 +50,23 @@ export function writeReport(place, shown) {
   show(part("overlay"), overlay);
 
   const table = part("numbers");
-  fillNumbers(table.createTHead(), table.createTBody(), prediction, study, card, predictions.length > 1);
+  fillNumbers(table.createTHead(), table.createTBody(), prediction, series, card, predictions.length > 1);
 }
 
-function decisiveWords(study) {
-  const { decisive, slices } = study;
+function decisiveWords(series) {
+  const { decisive, slices } = series;
   if (slices.length === 1) return "this slice alone";
-  if (isForeign(study) || decisive.length === 0) return "no slice";
+  if (isForeign(series) || decisive.length === 0) return "no slice";
   return `slices ${decisive.map((at) => at + 1).join(", ")}`;
 }
 
-function readWords(study, predictions) {
-  const kind = study.kind === "dicom" ? "a DICOM CT series" : "pictures";
+function readWords(series, predictions) {
+  const kind = series.kind === "dicom" ? "a DICOM CT series" : "pictures";
   const slices = predictions.length === 1 ? "1 slice" : `${predictions.length} slices`;
   const more = [
-    study.slice_mm ? `${study.slice_mm.toFixed(1)} mm apart` : "",
-    study.view ?? "",
-    study.contrast ? "contrast agent named" : "",
+    series.slice_mm ? `${series.slice_mm.toFixed(1)} mm apart` : "",
+    series.view ?? "",
+    series.contrast ? "contrast agent named" : "",
   ].filter(Boolean);
   return [`${slices} of ${kind}`, ...more].join(", ");
 }

@@ -1,4 +1,4 @@
-// The viewer: one slice of a study at a time, its evidence, its words and its numbers.
+// The viewer: one slice of a series at a time, its evidence, its words and its numbers.
 
 import { radios, wheelAndSwipe, windowTools } from "./controls.js";
 import { colourTable } from "./evidence.js";
@@ -14,13 +14,13 @@ const by = (id) => document.getElementById(id);
 /**
  * Return the viewer of this page.
  *
- * facts: {ramp, windows}. `open(study, predictions, store, card)` shows a study at its most telling
+ * facts: {ramp, windows}. `open(series, predictions, store, card)` shows a series at its most telling
  * slice; `look()` tells what is shown: {position, className, opacity, window, pixels}.
  */
 export function createViewer({ ramp, windows }) {
   const colours = colourTable(ramp);
   const look = { position: 0, className: "", opacity: 0.7, window: Object.values(windows)[0] };
-  let now = null; // {study, predictions, store, card, mark, chosenClass}
+  let now = null; // {series, predictions, store, card, mark, chosenClass}
   let shown = null; // pixels of the slice on the canvases
   let hidden = false; // the overlay, by key
 
@@ -29,12 +29,12 @@ export function createViewer({ ramp, windows }) {
     draw();
   });
 
-  function open(study, predictions, store, card) {
+  function open(series, predictions, store, card) {
     shown = null;
-    now = { study, predictions, store, card, chosenClass: null, mark: () => {} };
+    now = { series, predictions, store, card, chosenClass: null, mark: () => {} };
     const several = predictions.length > 1;
     const isDicom = Boolean(predictions[0].hounsfield);
-    look.window = study.window ?? look.window;
+    look.window = series.window ?? look.window;
     by("windows").hidden = !isDicom;
     by("no-windows").hidden = isDicom;
     showWindow(look.window);
@@ -49,14 +49,14 @@ export function createViewer({ ramp, windows }) {
       now.mark = drawStrip(by("chart"), predictions, card);
       by("chart").parentElement.style.maxWidth = `${predictions.length * 4 + 8}rem`;
       nameRows(by("chart-names"), card);
-      nameDecisive(isForeign(study) ? [] : study.decisive);
+      nameDecisive(isForeign(series) ? [] : series.decisive);
       by("strip-summary").textContent = stripSummary(predictions, card);
     }
-    go(study.decisive[0] ?? 0);
+    go(series.decisive[0] ?? 0);
   }
 
   async function go(position) {
-    const { predictions, store, card, study } = now;
+    const { predictions, store, card, series } = now;
     look.position = within(position, predictions.length);
     const prediction = predictions[look.position];
     const words = sliceWords(prediction, card);
@@ -66,17 +66,17 @@ export function createViewer({ ramp, windows }) {
     const pairs = card.classes.map((name) => [name, capitalised(card.names[name])]);
     radios(by("class-choices"), "class", pairs, look.className, chooseClass);
     by("slice").value = look.position + 1;
-    by("slice").setAttribute("aria-valuetext", `${title}, ${said(prediction, card)}`);
+    by("slice").setAttribute("aria-valuetext", `${title}, ${outcomeWords(prediction, card)}`);
     by("viewer-title").textContent = title;
-    by("slice-title").textContent = `${title}: ${said(prediction, card)}`;
-    say(by("slice-words"), "verdict", { ...words, none_stand: false }); // said of the study
+    by("slice-title").textContent = `${title}: ${outcomeWords(prediction, card)}`;
+    say(by("slice-words"), "verdict", { ...words, none_stand: false }); // the series has it
     say(by("uncertainty"), "uncertainty", words);
-    fillNumbers(by("numbers-head"), by("numbers"), prediction, study, card, predictions.length > 1);
-    fillMore(by("more-numbers"), prediction, study, card);
+    fillNumbers(by("numbers-head"), by("numbers"), prediction, series, card, predictions.length > 1);
+    fillMore(by("more-numbers"), prediction, series, card);
     by("threshold").textContent = thresholdWords(card);
     by("threshold").hidden = !thresholdWords(card);
     now.mark(look.position);
-    study.decisive.forEach((at, place) => {
+    series.decisive.forEach((at, place) => {
       by("decisive").children[place]?.toggleAttribute("aria-current", at === look.position);
     });
 
@@ -129,7 +129,7 @@ export function createViewer({ ramp, windows }) {
     if (at === null) return;
     go(at);
     by("announce").textContent =
-      `${sliceTitle(at, now.predictions.length)}: ${said(now.predictions[at], now.card)}.`;
+      `${sliceTitle(at, now.predictions.length)}: ${outcomeWords(now.predictions[at], now.card)}.`;
   }
 
   function layout(name) {
@@ -193,7 +193,7 @@ export function shownAs(pixels, look) {
   return `Window of width ${width}, level ${center} HU`;
 }
 
-function said(prediction, card) {
+function outcomeWords(prediction, card) {
   if (isForeign(prediction)) return "not a kidney CT";
   if (needsReview(prediction)) return "a radiologist has to look";
   return `most probably ${card.names[prediction.label]}`;

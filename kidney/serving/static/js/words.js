@@ -1,4 +1,4 @@
-// What the page says of a slice or a study: the values of its sentences. Pure; words.py is its twin.
+// The values of the sentences on a slice or a series. Pure; kidney/serving/web.py does the same.
 
 const NEEDS_REVIEW = "needs_review";
 const NOT_A_KIDNEY_CT = "not_a_kidney_ct";
@@ -36,20 +36,20 @@ export function sliceWords(prediction, card) {
   return wordsOf(prediction, prediction.set, prediction.suspected, card);
 }
 
-/** Return the values for a study; `predictions` are those of its slices, in order. */
-export function studyWords(study, predictions, card) {
+/** Return the values for a series; `predictions` are those of its slices, in order. */
+export function seriesWords(series, predictions, card) {
   const total = predictions.length;
-  const skipped = skippedWords(study.skipped);
+  const skipped = skippedWords(series.skipped);
   if (total === 1) return { ...sliceWords(predictions[0], card), skipped };
-  const alone = wordsOf(study, [], [], card);
-  const { needs_review: unsure, not_a_kidney_ct: leftOut } = study.counts;
-  const found = Object.entries(study.suspected);
+  const alone = wordsOf(series, [], [], card);
+  const { needs_review: unsure, not_a_kidney_ct: leftOut } = series.counts;
+  const found = Object.entries(series.suspected);
   const seen = found.filter(([, on]) => on > 0).map(([name, on]) => `${card.names[name]} (${on} of ${total} slices)`);
   const rest = found.filter(([, on]) => on === 0).map(([name]) => card.names[name]);
   return {
     ...alone,
     foreign: false,
-    foreign_study: alone.foreign,
+    foreign_series: alone.foreign,
     count: `${total} slices`,
     scope: `these ${total} slices`,
     suspected: alone.foreign ? "" : seen.join(", "),
@@ -58,7 +58,7 @@ export function studyWords(study, predictions, card) {
     some_unsure: unsure && !alone.unsure ? `${unsure} of ${total} slices` : "",
     one: false,
     many: true,
-    pictures: study.kind === "pictures",
+    pictures: series.kind === "pictures",
     skipped,
   };
 }
