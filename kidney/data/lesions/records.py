@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
-from kidney.data.archive import is_archive, unpack
 from kidney.errors import DataError
 from kidney.files import whole_folder
+from kidney.imaging.zip_archive import is_archive, unpack
 
 # Channels of the network and of every target, in this order: the value in a mask less one. The
 # first is any place inside a kidney, lesions included; a mask holds the most special value.
