@@ -148,7 +148,8 @@ def load_predictions(path: Path) -> LesionPredictions:
 
 def spread(count: int, most: int) -> NDArray[np.int64]:
     """Return at most `most` of `count` places, evenly spread from the first to the last."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).round()).astype(np.int64)
+    places = np.linspace(0, count - 1, min(most, count)).round()
+    return np.unique(places).astype(np.int64)
 
 
 def _batches(slices: Iterator[SourceSlice]) -> Iterator[list[SourceSlice]]:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
@@ -53,7 +54,7 @@ class LesionSpec:
         weights_identity: of the pretrained weights.
         slices: of the bank.
         folds: by patient.
-        processes: that fill the bank.
+        processes: that fill the bank and train the folds, of one torch thread each.
         training: of the networks.
         without: sources that are left out of training and only predicted.
         seed: of the bank.
@@ -97,16 +98,12 @@ class CrossValidated(NamedTuple):
     """Predictions by networks and heads that have not seen the patient.
 
     Attributes:
-        predictions: of all slices of all patients that are in folds.
-        labelled: N rows of these, with a label among the classes.
-        labels: int64 (N,), class indices.
+        predictions: of all N slices of all patients that are in folds.
         logits: float64 (N, K).
         ood_scores: float64 (N,).
     """
 
     predictions: LesionPredictions
-    labelled: NDArray[np.int64]
-    labels: NDArray[np.int64]
     logits: NDArray[np.float64]
     ood_scores: NDArray[np.float64]
 
@@ -220,27 +217,26 @@ def predict_fold(
 
 
 def cross_validate_lesions(spec: LesionSpec, data: LesionData) -> CrossValidated:
-    """Train and test a network and a head for each fold."""
-    tested, labels, logits, scores, labelled = [], [], [], [], []
-    start = 0
+    """Train and test a network and a head for each fold, several at once."""
+    Parallel(spec.processes)(
+        delayed(_train_and_predict)(spec, data, fold) for fold in range(spec.folds)
+    )
+    tested, logits, scores = [], [], []
     for fold in range(spec.folds):
         classifier = train_network(spec, data, fold)
         predictions = predict_fold(spec, data, classifier, fold)
         out = _tested(predictions, data, fold)
-        test, rest = predictions.of(out), predictions.of(~out)
-        fit_heads(classifier, rest)
-        chosen = np.flatnonzero(class_labels(test, spec.classes) >= 0)
-        embeddings = torch.from_numpy(test.embeddings[chosen])
+        fit_heads(classifier, predictions.of(~out))
+        tested.append(predictions.of(out))
+        embeddings = torch.from_numpy(tested[-1].embeddings)
         with torch.inference_mode():
             logits.append(classifier.forward_head(embeddings).double().numpy())
             scores.append(classifier.ood(embeddings).double().numpy())
-        labels.append(class_labels(test, spec.classes)[chosen])
-        labelled.append(chosen + start)
-        tested.append(test)
-        start += len(test.records)
-    return CrossValidated(
-        concatenate(tested), *(np.concatenate(part) for part in (labelled, labels, logits, scores))
-    )
+    return CrossValidated(concatenate(tested), np.concatenate(logits), np.concatenate(scores))
+
+
+def _train_and_predict(spec: LesionSpec, data: LesionData, fold: int) -> None:
+    predict_fold(spec, data, train_network(spec, data, fold), fold)
 
 
 def fit_heads(classifier: LesionClassifier, predictions: LesionPredictions) -> None:

@@ -46,7 +46,7 @@ class LesionSettings:
         save_every: steps between two states to resume from.
     """
 
-    steps: int = 600
+    steps: int = 840
     batch_size: int = 12
     learning_rate: float = 2e-3
     backbone_lr_scale: float = 0.25
