@@ -24,6 +24,7 @@ from kidney.data.lesions.records import (
 )
 from kidney.data.lesions.store import CutOut, shown
 from kidney.files import whole_file
+from kidney.imaging.appearance import thumbnail
 from kidney.models.lesion_classifier import LESIONS, LesionClassifier, lesion_maps
 from kidney.models.prepare import body_region, cut_out
 
@@ -39,6 +40,7 @@ class LesionPredictions:
     Attributes:
         records: of the slices.
         shapes: int32 (N, 2), height and width of the slices in pixels.
+        thumbnails: uint8 (N, 96, 96), of the slices.
         regions: float32 (N, 4): top, left, bottom, right in pixels, where the maps lie.
         embeddings: float32 (N, D).
         kidney: float16 (N, h, w), logits of the finder.
@@ -49,6 +51,7 @@ class LesionPredictions:
 
     records: Sequence[SliceRecord]
     shapes: NDArray[np.int32]
+    thumbnails: NDArray[np.uint8]
     regions: NDArray[np.float32]
     embeddings: NDArray[np.float32]
     kidney: NDArray[np.float16]
@@ -93,7 +96,7 @@ class LesionPredictions:
         return replace(self, records=[self.records[int(row)] for row in chosen], **arrays)
 
 
-_ARRAYS = ("shapes", "regions", "embeddings", "kidney", "lesions", "drawn")
+_ARRAYS = ("shapes", "thumbnails", "regions", "embeddings", "kidney", "lesions", "drawn")
 
 
 def predict_sources(
@@ -180,6 +183,7 @@ def _predict(classifier: LesionClassifier, batch: Sequence[SourceSlice]) -> Lesi
     return LesionPredictions(
         records=[one.record for one in batch],
         shapes=np.array([one.mask.shape for one in batch], np.int32),
+        thumbnails=np.stack([thumbnail(np.ascontiguousarray(shown(one))) for one in batch]),
         regions=torch.cat(regions).numpy(),
         embeddings=embeddings.numpy(),
         kidney=logits[:, 0].half().numpy(),
