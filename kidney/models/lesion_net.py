@@ -159,7 +159,8 @@ def gated(logits: Tensor) -> Tensor:
         Of each lesion's logit and the log probability of the finder, eased by one, the sum: about
         the logit of both together. Far from a kidney nothing counts.
     """
-    return logits[:, 1:] + nnf.logsigmoid(logits[:, :1] + 1.0)
+    # The log of the sigmoid: onnxruntime computes that as such, and loses what is far from a kidney.
+    return logits[:, 1:] - nnf.softplus(-1.0 - logits[:, :1])
 
 
 def _separable(width: int) -> nn.Sequential:
