@@ -1,31 +1,34 @@
-# Every target does the set-up that it needs. `make help` lists them.
+# Every target installs what it needs into .venv. `make help` lists them.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check slow bench cards notebooks fuzz load serve screenshots
-PYTHON ?= python3.11
 BIN := .venv/bin
+export PYTHON # which one makes .venv; scripts/install.sh finds one where it is not set
+
+# The extras of pyproject.toml that a group of targets needs.
+EXTRAS_demo := train,export
+EXTRAS_check := train,export,check
+EXTRAS_test := train,export,test
+EXTRAS_all := train,export,dev
 
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 13
 
-setup: .venv/ready ## Make .venv with the locked dependencies
-
-.venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[train,export,dev]'
-	# It asks for an old cloudpickle and works with today's.
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps hydra-ray-launcher==1.2.2
+.venv/with-%: pyproject.toml constraints.txt scripts/install.sh
+	bash scripts/install.sh $(EXTRAS_$*)
 	touch $@
 
-demo: setup ## Run the whole road on the built-in phantom
+setup: .venv/with-all ## Make .venv with the locked dependencies of all targets
+
+demo: .venv/with-demo ## Run the whole pipeline on the built-in phantom
 	$(BIN)/python scripts/demo.py
 
-test: setup ## Run the test suite
+test: .venv/with-test ## Run the test suite
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=5
 
-slow: setup ## Run the tests that `make test` leaves out
+slow: .venv/with-all ## Run the tests that `make test` leaves out
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow
 
-check: setup ## Lint, formatting, types, workflows, template, shell, documentation
+check: .venv/with-check ## Lint, formatting, types, workflows, template, shell, documentation
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -36,24 +39,24 @@ check: setup ## Lint, formatting, types, workflows, template, shell, documentati
 	$(BIN)/shellcheck deploy/*.sh deploy/instance/*.sh scripts/*.sh
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict # quiet, it would not count warnings
 
-bench: setup ## Measure the parts against what they are made of, into docs/benchmarks.md; needs make demo
+bench: .venv/with-test ## Measure the parts against what they are made of, into docs/benchmarks.md; needs make demo
 	$(BIN)/python scripts/benchmark.py --out docs/benchmarks.md
 
-cards: setup ## Write MODEL_CARD.md and DATA_CARD.md of artifacts/kidney.onnx and its data
+cards: .venv/with-demo ## Write MODEL_CARD.md and DATA_CARD.md of artifacts/kidney.onnx and its data
 	$(BIN)/python scripts/cards.py --out .
 
-notebooks: setup ## Run the notebooks on what lies in the workspace
+notebooks: .venv/with-test ## Run the notebooks on what lies in the workspace
 	$(BIN)/pytest --nbmake notebooks
 
-fuzz: setup ## Send the server 20,000 damaged uploads, and all that its document allows
+fuzz: .venv/with-test ## Send the server 20,000 damaged uploads, and all that its document allows
 	$(BIN)/python -m tests.helpers.fuzz
 	KIDNEY_EXAMPLES=1000 $(BIN)/pytest tests/serving/test_contract.py
 
-load: setup ## Overload a real server, end, swap and kill it; takes minutes, needs make demo
+load: .venv/with-test ## Overload a real server, end, swap and kill it; takes minutes, needs make demo
 	$(BIN)/python scripts/load_test.py
 
-serve: setup ## Serve artifacts/kidney.onnx to this machine, on port 8000
+serve: .venv/with-demo ## Serve artifacts/kidney.onnx to this machine, on port 8000
 	KIDNEY_AUTH=off $(BIN)/python serve.py
 
-screenshots: setup ## Show the page in every size, state and scheme, in screenshots/; needs chromium
+screenshots: .venv/with-test ## Show the page in every size, state and scheme, in screenshots/; needs chromium
 	$(BIN)/python scripts/screenshots.py

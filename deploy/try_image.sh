@@ -85,7 +85,7 @@ try() { # NAME IMAGE [OPTION...]: it serves, is healthy, and ends when it is tol
     "${engine[@]}" exec "$name" python3 -c '
 import os, importlib.util
 assert (os.getuid(), os.getgid()) == (10001, 10001)
-for name in ("torch", "pip", "setuptools", "mlflow"):
+for name in ("torch", "pip", "setuptools", "mlflow", "boto3", "cryptography"):
     assert importlib.util.find_spec(name) is None, name
 for place in ("/app", "/opt/venv", "/srv", "/etc", "/"):
     assert not os.access(place, os.W_OK), place

@@ -1,7 +1,8 @@
-"""The import rules of the design, read from the source, imports inside functions included."""
+"""The rules of the layout, read from the source; imports inside functions count."""
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -58,9 +59,23 @@ ONLY = {
 HEAVY = {"torch", "torchvision", "timm", "pytorch_lightning", "torchmetrics", "pandas", "scipy"}
 WITHOUT_HEAVY = GROUND | {"serving", "scoring"}
 
-MOST_LINES = 400
+# A module is one subject of 60 to 400 lines. Below FEWEST or above MOST it needs its reason here.
+FEWEST, MOST = 40, 400
+OTHER_LENGTHS = {
+    "data/phantom/locator_set.py": "the one place where the phantom meets the locator",
+    "models/average.py": "averages the folds of an ensemble",
+    "models/gradcam.py": "the reference method, apart from our own",
+    "pipeline/examples.py": "between data and report, which do not import each other",
+    "plots/sheet.py": "one figure",
+    "serving/__main__.py": "an entry point",
+    "serving/monitoring/probe.py": "the health check of the image imports nothing else",
+    "tracking/code.py": "the commit, without MLflow",
+    "training/memory.py": "one setting of the allocator",
+    "training/resume.py": "the run of a folder, apart from the fits that resume it",
+}
+MOST_LOOSE = 3  # modules at the root of kidney/
 ENTRY_POINTS = ("train.py", "export.py", "serve.py", "scripts/fetch_model.py", "scripts/score.py")
-FEWER_LINES_THAN = 40
+ENTRY_POINT_LINES = 40
 
 
 def imported(path: Path) -> Iterator[str]:
@@ -143,12 +158,58 @@ def lines(path: Path) -> int:
     return len(path.read_text(encoding="utf-8").splitlines())
 
 
-def test_no_module_is_too_long_to_read():
-    counts = {str(path.relative_to(ROOT)): lines(path) for path in ROOT.glob("kidney/**/*.py")}
+def test_a_module_has_60_to_400_lines_or_a_reason():
+    counts = {
+        path.relative_to(ROOT / "kidney").as_posix(): lines(path)
+        for path in ROOT.glob("kidney/**/*.py")
+        if path.name != "__init__.py"
+    }
     assert len(counts) > 40
-    assert {path: count for path, count in counts.items() if count > MOST_LINES} == {}
+    outside = {name: count for name, count in counts.items() if not FEWEST <= count <= MOST}
+    unexplained = {name: outside[name] for name in outside if name not in OTHER_LENGTHS}
+    assert unexplained == {}, "merge it, split it, or give its reason in OTHER_LENGTHS"
+    assert sorted(set(OTHER_LENGTHS) - set(outside)) == [], "these need no reason any more"
+
+
+def test_few_modules_lie_loose():
+    loose = [path for path in (ROOT / "kidney").glob("*.py") if path.name != "__init__.py"]
+    assert len(loose) <= MOST_LOOSE
+
+
+def graph(root: Path) -> dict[str, set[str]]:
+    """Return the modules of the package that each module imports."""
+    names = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in (root / "kidney").rglob("*.py")
+    }
+
+    def module(name: str) -> str:
+        return name if name in names else name.rpartition(".")[0]
+
+    return {
+        name: {module(each) for each in imported(path) if module(each) in names} - {name}
+        for name, path in names.items()
+    }
+
+
+def test_no_module_imports_itself_in_a_circle():
+    found = graph(ROOT)
+    assert "kidney.errors" in found["kidney.artifact.card"]
+    TopologicalSorter(found).prepare()
+
+
+def test_a_circle_is_noticed(tmp_path: Path):
+    (tmp_path / "kidney").mkdir()
+    for name, line in {
+        "a": "from kidney.b import f",
+        "b": "import kidney.c",
+        "c": "def f():\n    from kidney import a",
+    }.items():
+        (tmp_path / "kidney" / f"{name}.py").write_text(line)
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph(tmp_path)).prepare()
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
 def test_an_entry_point_is_a_table_of_contents(name: str):
-    assert lines(ROOT / name) < FEWER_LINES_THAN
+    assert lines(ROOT / name) < ENTRY_POINT_LINES

@@ -103,10 +103,15 @@ def _decisions(card: ModelCard) -> _Rows:
     if rules.review_below > 1:
         yield "needs_review", "every answer: none of them may stand without a radiologist"
     else:
-        yield "needs_review", f"when the highest probability is below {rules.review_below:.4g}"
+        yield (
+            "needs_review",
+            f"when the highest probability is below {rules.review_below:.4g}, the set holds "
+            "another class or another finding is suspected",
+        )
     for name in findings(card.classes):
         yield f"suspects {name}", f"from a probability of {rules.suspect_from[name]:.4g}"
-    yield "prediction set", f"every class from a probability of {rules.set_from:.4g}"
+    sets = (f"{name} {rules.set_from[name]:.4g}" for name in card.classes)
+    yield "prediction set", f"classes from these probabilities on: {', '.join(sets)}"
     if rules.ood_above is None:
         yield "not_a_kidney_ct", "never: this model has no such score"
     else:

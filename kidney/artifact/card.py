@@ -20,7 +20,7 @@ from kidney.imaging.pictures import MIN_SIDE
 from kidney.imaging.windows import ABDOMEN, Window, window_named
 
 METADATA_KEY = "kidney.card"
-SCHEMA = 4
+SCHEMA = 5
 PRECISIONS = ("float32", "float16", "int8")
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -268,7 +268,9 @@ class ModelCard:
     @model_validator(mode="after")
     def _check_against_classes(self) -> "ModelCard":
         points, names = sorted(self.rules.suspect_from), sorted(self.names)
+        sets = sorted(self.rules.set_from)
         for fits, expected, got in (
+            (sets == sorted(self.classes), "thresholds of the sets for the classes", sets),
             (points == sorted(findings(self.classes)), "operating points for the findings", points),
             (names == sorted(self.classes), "names for the classes", names),
             (len(self.bias) == len(self.classes), "a bias for each class", self.bias),

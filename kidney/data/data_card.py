@@ -74,7 +74,8 @@ def data_card(
         sizes=[(size, f"{count:,}") for size, count in counts.sizes.items()],
         refused=len(rejected),
         expected=int((rejected["expected"] == "yes").sum()),
-        named=int((scans["scan"] != scans["patient"]).sum()),
+        # Inferred patients have the name of their first scan.
+        named=int((~scans["patient"].isin(scans["scan"])).sum()),
         doubtful=len(doubtful),
         least_sure=doubtful["confidence"].min(),
         estimated={KINDS[kind]: count for kind, count in unsure.items() if count},

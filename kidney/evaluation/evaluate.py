@@ -10,20 +10,35 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kidney.artifact.decision import findings
-from kidney.evaluation.metrics.abstention import area_under_risk_coverage, risk_coverage
-from kidney.evaluation.metrics.bootstrap import Interval, intervals_over_scans
+from kidney.evaluation.metrics.bootstrap import Interval, patient_intervals
 from kidney.evaluation.metrics.calibration import (
+    brier_score,
+    calibration_line,
     error_by_chance,
     expected_calibration_error,
     reliability,
 )
-from kidney.evaluation.metrics.classification import confusion, figures
-from kidney.evaluation.metrics.conformal import set_coverage, set_size
-from kidney.evaluation.metrics.curves import curves, thinned
-from kidney.evaluation.metrics.scan_level import ScanAnswers, scan_answers
+from kidney.evaluation.metrics.classification import (
+    ScanPredictions,
+    confusion,
+    curves,
+    evenly_spaced,
+    figures,
+    net_benefit,
+    predictive_values,
+    scan_predictions,
+)
+from kidney.evaluation.metrics.decisions import (
+    area_under_risk_coverage,
+    risk_coverage,
+    set_coverage,
+    set_size,
+)
 from kidney.evaluation.result import EvaluationResult
 
 _RISK_COVERAGE_POINTS = 100
+PREVALENCES = (0.003, 0.01, 0.05)  # of a finding: incidental on any CT, to a selected clinic
+_DECISION_THRESHOLDS = np.linspace(0.01, 0.5, 50)
 _OF_SCANS = ("accuracy", "balanced_accuracy", "macro_auroc", "recall_", "auroc_")
 _OF_GROUPS = ("accuracy", "macro_auroc", "recall_")
 
@@ -55,25 +70,32 @@ def evaluate(
     Returns:
         None where a figure is not defined.
 
-        - figures: name -> Interval over whole patients. Of slices: what `metrics.figures` gives;
-          ece, see `expected_calibration_error`; set_coverage and set_size of the prediction sets;
-          sensitivity_FINDING and specificity_FINDING at the operating points; answered, the share
-          that stands without a radiologist; answered_accuracy, among these; aurc, see
-          `area_under_risk_coverage`.
-        - scan_figures: likewise for the answers of whole scans, see `scan_answers`.
+        - classes; slices, scans, patients: counts.
+        - figures: name -> Interval over whole patients. Of slices: what `figures` gives; ece, see
+          `expected_calibration_error`; brier; calibration_slope_FINDING and
+          calibration_intercept_FINDING, see `calibration_line`; set_coverage, set_coverage_CLASS
+          and set_size of the prediction sets; sensitivity_FINDING and specificity_FINDING at the
+          operating points; missed_alone_FINDING, the share of its slices that stand without a
+          radiologist as another class; answered, the share that stands; answered_accuracy, among
+          these; aurc, see `area_under_risk_coverage`.
+        - scan_figures: likewise for the answers of whole scans, see `scan_predictions`.
         - confusion, scan_confusion: counts, true class in rows, most probable class in columns.
         - reliability: the bins of the ECE. ece_by_chance: the Interval of the ECE that these
           probabilities would show if they were true, see `error_by_chance`.
         - risk_coverage: lists coverage and risk, about 100 points.
         - curves: class -> fpr, tpr, precision, recall, see `curves`.
+        - predictive_values: finding -> prevalence -> ppv, npv at the operating point.
+        - decision_curves: finding -> threshold, model, everyone, see `net_benefit`; at the
+          prevalence of this set.
         - groups: phase, view and size -> value -> slices, scans and figures without intervals.
         - scans_ranked: worst first.
     """
     answers = _answers(said, classes)
     scans = _texts(said["scan"])
-    of_scans = scan_answers(answers.labels, answers.probabilities, scans)
+    of_scans = scan_predictions(answers.labels, answers.probabilities, scans)
+    patients = _texts(said["patient"])
     _, coverage, risk = risk_coverage(answers.confidence, ~answers.right)
-    shown = thinned(len(risk), _RISK_COVERAGE_POINTS)
+    shown = evenly_spaced(len(risk), _RISK_COVERAGE_POINTS)
     content: dict[str, Any] = {
         "model": dict(model),
         "data": dict(data),
@@ -83,19 +105,21 @@ def evaluate(
         "slices": len(said),
         "scans": len(of_scans.scans),
         "patients": int(said["patient"].nunique()),
-        "figures": intervals_over_scans(
-            lambda rows: _figures(answers.of(rows)), _texts(said["patient"]), answers.labels
+        "figures": patient_intervals(
+            lambda rows: _figures(answers.of(rows)), patients, answers.labels
         ),
         "scan_figures": _scan_figures(said, of_scans, classes),
         "confusion": confusion(answers.labels, answers.probabilities).tolist(),
         "scan_confusion": confusion(of_scans.labels, of_scans.probabilities).tolist(),
         "reliability": reliability(answers.confidence, answers.right),
-        "ece_by_chance": _by_chance(error_by_chance(answers.probabilities, scans)),
+        "ece_by_chance": _by_chance(error_by_chance(answers.probabilities, patients)),
         "risk_coverage": {"coverage": coverage[shown].tolist(), "risk": risk[shown].tolist()},
         "curves": {
             name: curves(answers.labels == k, answers.probabilities[:, k])
             for k, name in enumerate(classes)
         },
+        "predictive_values": _predictive_values(answers),
+        "decision_curves": _decision_curves(answers),
         "groups": _groups(said, answers, scans),
         "scans_ranked": _ranked(answers, scans, of_scans),
         "ood": ood,
@@ -156,10 +180,19 @@ def _figures(a: _Answers) -> dict[str, float]:
         k = a.classes.index(name)
         of_findings[f"sensitivity_{name}"] = _mean(a.suspected[a.labels == k, k])
         of_findings[f"specificity_{name}"] = _mean(~a.suspected[a.labels != k, k])
+        of_findings[f"missed_alone_{name}"] = _mean((a.answered & ~a.right)[a.labels == k])
+        slope, intercept = calibration_line(a.probabilities[:, k], a.labels == k)
+        of_findings[f"calibration_slope_{name}"] = slope
+        of_findings[f"calibration_intercept_{name}"] = intercept
     return {
         **figures(a.labels, a.probabilities, a.classes),
         "ece": expected_calibration_error(a.confidence, a.right),
+        "brier": brier_score(a.probabilities, a.labels),
         "set_coverage": set_coverage(a.sets, a.labels),
+        **{
+            f"set_coverage_{name}": set_coverage(a.sets[a.labels == k], a.labels[a.labels == k])
+            for k, name in enumerate(a.classes)
+        },
         "set_size": set_size(a.sets),
         **of_findings,
         "answered": _mean(a.answered),
@@ -168,8 +201,40 @@ def _figures(a: _Answers) -> dict[str, float]:
     }
 
 
+def _predictive_values(a: _Answers) -> dict[str, dict[str, dict[str, float | None]]]:
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for name in findings(a.classes):
+        k = a.classes.index(name)
+        rates = (_mean(a.suspected[a.labels == k, k]), _mean(~a.suspected[a.labels != k, k]))
+        found[name] = {
+            f"{prevalence:g}": {
+                kind: None if math.isnan(value) else value
+                for kind, value in zip(
+                    ("ppv", "npv"), predictive_values(*rates, prevalence), strict=True
+                )
+            }
+            for prevalence in PREVALENCES
+        }
+    return found
+
+
+def _decision_curves(a: _Answers) -> dict[str, dict[str, list[float]]]:
+    found = {}
+    for name in findings(a.classes):
+        k = a.classes.index(name)
+        has = a.labels == k
+        if has.any() and not has.all():
+            model, everyone = net_benefit(has, a.probabilities[:, k], _DECISION_THRESHOLDS)
+            found[name] = {
+                "threshold": _DECISION_THRESHOLDS.tolist(),
+                "model": model.tolist(),
+                "everyone": everyone.tolist(),
+            }
+    return found
+
+
 def _scan_figures(
-    said: pd.DataFrame, of_scans: ScanAnswers, classes: Sequence[str]
+    said: pd.DataFrame, of_scans: ScanPredictions, classes: Sequence[str]
 ) -> dict[str, Interval]:
     patient_of = dict(zip(said["scan"], said["patient"], strict=True))
     patients = np.array([patient_of[scan] for scan in of_scans.scans.tolist()])
@@ -178,7 +243,7 @@ def _scan_figures(
         every = figures(of_scans.labels[rows], of_scans.probabilities[rows], classes)
         return _only(every, _OF_SCANS)
 
-    return intervals_over_scans(of_rows, patients, of_scans.labels)
+    return patient_intervals(of_rows, patients, of_scans.labels)
 
 
 def _groups(
@@ -211,7 +276,7 @@ def _group(answers: _Answers, scans: NDArray[np.str_], rows: NDArray[np.int64]) 
 
 
 def _ranked(
-    answers: _Answers, scans: NDArray[np.str_], of_scans: ScanAnswers
+    answers: _Answers, scans: NDArray[np.str_], of_scans: ScanPredictions
 ) -> list[dict[str, Any]]:
     own = of_scans.probabilities[np.arange(len(of_scans.labels)), of_scans.labels]
     own_of_slice = answers.probabilities[np.arange(len(answers.labels)), answers.labels]

@@ -3,10 +3,10 @@
 The evidence is what both say of slices that their training has not seen, of whole patients. The
 best there is are the pooled test parts of a cross-validation: every patient counts, where one fold
 of the public set holds 18 scans and could show none but huge differences. They judge the recipe
-that made the artifact, by the mean of its siblings. Each judgement reads test parts, and now and
-then a challenger that is no better passes by chance: 2.5 % by design, 13 of 200 in a simulation of
-20 and 92 patients. So the gate is for the few that were chosen by validation figures, and not to
-choose among many.
+that made the artifact, by the mean of its siblings. Each judgement reads test parts, and a
+challenger that is no better passes by chance in at most ALPHA of the cases: the permutation test is
+exact, and a simulation of it is among the tests. So the gate is for the few that were chosen by
+validation figures, and not to choose among many.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from kidney.evaluation.evaluation_record import (
     SLICE,
@@ -23,10 +24,17 @@ from kidney.evaluation.evaluation_record import (
     ordered,
     unfit,
 )
-from kidney.evaluation.metrics.bootstrap import REPEATS, Interval, intervals_over_scans
+from kidney.evaluation.metrics.bootstrap import (
+    REPEATS,
+    Interval,
+    paired_differences,
+    patient_intervals,
+    permutation_p_value,
+)
 from kidney.evaluation.metrics.calibration import expected_calibration_error
-from kidney.evaluation.metrics.classification import figures
-from kidney.evaluation.metrics.paired import paired_differences
+from kidney.evaluation.metrics.classification import macro_auroc
+
+ALPHA = 0.025  # chance that a challenger that is no better is called better
 
 
 @dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Verdict:
 
 class _Check(NamedTuple):
     passes: bool
-    says: str
+    reason: str
 
 
 def judge(
@@ -51,9 +59,11 @@ def judge(
 ) -> Verdict:
     """Decide whether the challenger replaces the champion.
 
-    It does where all of these hold, each by a paired bootstrap over patients:
+    It does where all of these hold, each paired, with patients as the unit:
 
-    - its macro AUROC is higher: the whole 95 % interval of the difference is above 0.
+    - its macro AUROC is higher: the permutation test that swaps the two models' predictions by
+      patient gives p <= ALPHA. Both models' probabilities of a class are ranked before, so that
+      swaps mix no scales.
     - its calibration does not fall. The ECE is not shown to be higher (interval above 0), and it is
       shown not to be higher by `max_ece_rise` or more (upper end below it). The first alone would
       let almost anything pass: with the 91 scans of the public set's part, an ECE that rises from
@@ -84,7 +94,7 @@ def judge(
 
 def _verdict(checks: list[_Check]) -> Verdict:
     ordered = sorted(checks, key=lambda check: check.passes)
-    return Verdict(all(c.passes for c in checks), tuple(check.says for check in ordered))
+    return Verdict(all(c.passes for c in checks), tuple(check.reason for check in ordered))
 
 
 def _by_probabilities(
@@ -99,18 +109,25 @@ def _by_probabilities(
     def of(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
         right = probabilities.argmax(axis=1) == labels
         return {
-            "macro_auroc": figures(labels, probabilities, classes)["macro_auroc"],
+            "macro_auroc": macro_auroc(labels, probabilities),
             "ece": expected_calibration_error(probabilities.max(axis=1), right),
         }
 
     changes = paired_differences(of, before, after, labels, patients, repeats)
     then, today = of(labels, before), of(labels, after)
+    p_value = permutation_p_value(
+        lambda ranks: macro_auroc(labels, ranks),
+        rankdata(before, axis=0),
+        rankdata(after, axis=0),
+        patients,
+        repeats,
+    )
     numbers = {
         name: _numbers(then[name], today[name], changes[name], len(set(patients)))
         for name in changes
     }
     return [
-        _better("macro AUROC", changes["macro_auroc"], numbers["macro_auroc"]),
+        _better("macro AUROC", p_value, numbers["macro_auroc"]),
         _not_worse("ECE", changes["ece"], +1, max_ece_rise, numbers["ece"]),
     ]
 
@@ -145,30 +162,34 @@ def _above_chance(challenger: EvaluationRecord, repeats: int) -> _Check:
     labels, probabilities = labels_of(said, classes), said[classes].to_numpy(np.float64)
 
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
-        return {"auroc": figures(labels[rows], probabilities[rows], classes)["macro_auroc"]}
+        return {"auroc": macro_auroc(labels[rows], probabilities[rows])}
 
     patients = said["patient"].to_numpy()
-    auroc = intervals_over_scans(of_rows, patients, labels, repeats)["auroc"]
+    auroc = patient_intervals(of_rows, patients, labels, repeats)["auroc"]
     if auroc["low"] is None:
-        return _Check(False, "There is no champion yet, but the macro AUROC is not defined.")
+        return _Check(
+            False,
+            "There is no champion yet, but the macro AUROC is not defined, or of too few patients.",
+        )
     above = auroc["low"] > 0.5
     return _Check(
         above,
-        f"There is no champion yet, and the macro AUROC by scan is {'' if above else 'not '}above "
-        f"chance beyond its interval: {auroc['value']:.3f} (95 % interval {auroc['low']:.3f} to "
-        f"{auroc['high']:.3f} over {len(set(patients))} patients).",
+        f"There is no champion yet, and the macro AUROC by patient is {'' if above else 'not '}"
+        f"above chance beyond its interval: {auroc['value']:.3f} (95 % interval "
+        f"{auroc['low']:.3f} to {auroc['high']:.3f} over {len(set(patients))} patients).",
     )
 
 
-def _better(figure: str, change: Interval, numbers: str) -> _Check:
-    better = change["low"] is not None and change["low"] > 0
-    return _Check(better, f"The {figure} is {'' if better else 'not '}better: {numbers}.")
+def _better(figure: str, p_value: float, numbers: str) -> _Check:
+    better = p_value <= ALPHA
+    shown = f"{numbers}; p = {p_value:.3f} by permutation, {ALPHA:g} or less is asked for"
+    return _Check(better, f"The {figure} is {'' if better else 'not '}better: {shown}.")
 
 
 def _not_worse(figure: str, change: Interval, worse: int, margin: float, numbers: str) -> _Check:
     """Check a figure that must not change in the direction `worse`, +1 up or -1 down."""
     if change["low"] is None or change["high"] is None:
-        return _Check(False, f"The {figure} is not defined.")
+        return _Check(False, f"The {figure} cannot be compared: {numbers}.")
     least, most = sorted((worse * change["low"], worse * change["high"]))
     if least > 0:
         return _Check(False, f"The {figure} is worse: {numbers}.")
@@ -185,7 +206,10 @@ def _not_worse(figure: str, change: Interval, worse: int, margin: float, numbers
 def _numbers(was: float, now: float, change: Interval, patients: int) -> str:
     if change["value"] is None:
         return "it is not defined"
+    known = f"{now:.3f} against {was:.3f} of the champion, difference {change['value']:+.3f}"
+    if change["low"] is None:
+        return f"{known} (over {patients} patients, too few for an interval)"
     return (
-        f"{now:.3f} against {was:.3f} of the champion, difference {change['value']:+.3f} "
-        f"(95 % interval {change['low']:+.3f} to {change['high']:+.3f} over {patients} patients)"
+        f"{known} (95 % interval {change['low']:+.3f} to {change['high']:+.3f} over {patients} "
+        "patients)"
     )

@@ -115,6 +115,8 @@ class EvaluationResult(_Record):
         ece_by_chance: the ECE that these probabilities would show if they were true.
         risk_coverage: about 100 points.
         curves: class -> ROC and precision-recall.
+        predictive_values: finding -> prevalence -> ppv and npv at the operating point.
+        decision_curves: finding -> threshold, and net benefit of model and everyone.
         groups: phase, view and size -> value -> figures.
         scans_ranked: worst first.
         ood: figures of the out-of-distribution score; None where not measured.
@@ -136,6 +138,8 @@ class EvaluationResult(_Record):
     ece_by_chance: Figure
     risk_coverage: RiskCoverage
     curves: dict[str, Curves]
+    predictive_values: dict[str, dict[str, dict[str, float | None]]] = {}
+    decision_curves: dict[str, dict[str, list[float]]] = {}
     groups: dict[str, dict[str, Group]]
     scans_ranked: list[RankedScan]
     ood: dict[str, Figure] | None = None
@@ -177,7 +181,7 @@ class EvaluationResult(_Record):
 
 
 class GroupFigures(_Record):
-    """Slices of one group, with intervals; see `metrics.group_figures`."""
+    """Slices of one group, with intervals; see `group_figures`."""
 
     scans: int
     slices: int

@@ -15,7 +15,7 @@ from kidney.data.split import LEAKY, dealt, read_split
 from kidney.data.validation.leakage import measure_leakage
 from kidney.data.validation.report import ValidationReport
 from kidney.errors import ArtifactError, KidneyError
-from kidney.evaluation.metrics.group_figures import group_figures
+from kidney.evaluation.metrics.classification import group_figures
 from kidney.evaluation.report.cards import artifact_card
 from kidney.evaluation.result import EvaluationResult, GroupFigures, Localisation
 from kidney.files import parse_json, write_text

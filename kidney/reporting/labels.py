@@ -14,6 +14,7 @@ _FIGURES = {
     "balanced_accuracy": "Balanced accuracy",
     "macro_auroc": "Macro AUROC",
     "loss": "Loss (cross-entropy, nats)",
+    "brier": "Brier score",
     "ece": "Expected calibration error",
     "set_coverage": "Prediction set holds the truth",
     "set_size": "Classes in a prediction set",
@@ -26,6 +27,10 @@ _FIGURES_OF_CLASS = {
     "auroc": "AUROC of",
     "sensitivity": "Sensitivity for",
     "specificity": "Specificity for",
+    "missed_alone": "Stands alone as another class:",
+    "set_coverage": "Prediction set holds",
+    "calibration_slope": "Calibration slope of",
+    "calibration_intercept": "Calibration intercept of",
 }
 
 
@@ -47,10 +52,12 @@ def class_name(name: str) -> str:
 
 def figure_name(figure: str) -> str:
     """Name a figure for people: recall_kidney_stone is the Recall of kidney_stone."""
-    kind, _, of = figure.partition("_")
-    return _FIGURES.get(figure) or (
-        f"{_FIGURES_OF_CLASS[kind]} {of}" if kind in _FIGURES_OF_CLASS else figure.replace("_", " ")
-    )
+    if figure in _FIGURES:
+        return _FIGURES[figure]
+    for kind, words in _FIGURES_OF_CLASS.items():
+        if figure.startswith(f"{kind}_"):
+            return f"{words} {figure.removeprefix(f'{kind}_')}"
+    return figure.replace("_", " ")
 
 
 def number(value: float | str | None) -> str:
@@ -83,4 +90,5 @@ def out_of_100(figure: Estimate, what: str) -> str:
     value, low, high = (
         round(100 * (end or 0.0)) for end in (figure.value, figure.low, figure.high)
     )
-    return f"{value} of 100 {what} ({low} to {high})"
+    interval = f"{low} to {high}" if figure.low is not None else "too few patients for an interval"
+    return f"{value} of 100 {what} ({interval})"

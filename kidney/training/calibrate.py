@@ -9,10 +9,14 @@ import pandas as pd
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from kidney.evaluation.metrics.calibration import fit_temperature
-from kidney.evaluation.metrics.classification import figures
-from kidney.evaluation.metrics.rules import fit_rules
-from kidney.evaluation.metrics.scan_level import scan_weights
+from kidney.evaluation.metrics.calibration import (
+    adjusted_bias,
+    balanced_weights,
+    class_prior,
+    fit_temperature,
+)
+from kidney.evaluation.metrics.classification import figures, group_weights
+from kidney.evaluation.metrics.decisions import fit_rules
 from kidney.models.classifier import KidneyClassifier
 from kidney.pipeline.result_files import predictions_of
 from kidney.training.fit import with_features
@@ -40,11 +44,13 @@ def settle(
     members: Mapping[int, KidneyClassifier],
     lineage: dict[str, Any],
 ) -> Settled:
-    """Set temperature and out-of-distribution score of `whole`, and find the rules for decisions.
+    """Set prior, temperature and out-of-distribution score of `whole`, and fit the decision rules.
+
+    The class prior of the training part is divided out of the probabilities: see `adjusted_bias`.
 
     Args:
         cfg: the whole configuration; `decisions` says what is asked of the rules.
-        whole: the model; its temperature is set.
+        whole: the model; its temperature and the bias of its head are set.
         members: validation fold -> the fit that has not seen it.
         lineage: of the training.
     """
@@ -65,8 +71,18 @@ def settle(
     labels = slices["label"].map(classes.index).to_numpy(np.int64)
     # Patients and not scans, since a new scan is that of a new patient.
     patients = slices["patient"].to_numpy().astype(np.str_)
-    temperature = fit_temperature(all_logits, labels, scan_weights(patients))
+    weights = group_weights(patients)
+    trained = data.slices.iloc[data.rows("train", "val") if several else data.rows("train")]
+    prior = class_prior(
+        trained["label"].map(classes.index).to_numpy(np.int64),
+        group_weights(trained["scan"].to_numpy().astype(np.str_)),  # as the sampler draws them
+        len(classes),
+    )
+    temperature = fit_temperature(all_logits, labels, balanced_weights(labels, weights), prior)
+    shift = adjusted_bias(np.zeros(len(classes)), prior, temperature).astype(np.float32)
+    whole.head.bias.data += torch.from_numpy(shift).to(whole.head.bias.device)
     whole.temperature.fill_(temperature)
+    all_logits = all_logits + shift
     probabilities = torch.from_numpy(all_logits / temperature).softmax(dim=1).numpy()
     rules = fit_rules(labels, probabilities, patients, scores, classes, **cfg.decisions)
     said = predictions_of(slices, classes, probabilities, all_logits, rules, scores)

@@ -186,7 +186,9 @@ def plain_card(classifier: KidneyClassifier, backbone: str, classes: tuple[str, 
             "made_from": None,
             "bias": tuple(classifier.head.bias.tolist()),
             "temperature": 1.0,
-            "rules": Rules(0.5, dict.fromkeys(findings(classes), 0.5), 0.5, None),
+            "rules": Rules(
+                0.5, dict.fromkeys(findings(classes), 0.5), dict.fromkeys(classes, 0.5), None
+            ),
             "data": TrainingData("a benchmark", "a benchmark", "", 0, 0),
             **dict.fromkeys(("baseline", "metrics", "verification", "benchmark")),
         }

@@ -66,7 +66,7 @@ def test_a_file_without_a_card_is_refused():
 
 def test_a_card_of_another_schema_is_refused():
     message = refusal(json.dumps({**fields(), "schema": 3}))
-    assert "schema 4, but got 3" in message
+    assert "schema 5, but got 3" in message
     assert "Export the model again" in message
 
 
@@ -74,13 +74,13 @@ def test_a_card_without_a_schema_is_refused():
     without = fields()
     del without["schema"]
     message = refusal(json.dumps(without))
-    assert "schema 4, but got None" in message
+    assert "schema 5, but got None" in message
     assert "run the version that exported it" in message
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"schema": 4}', '{"schema": 4, "x": 2}', "[" * 100_000],
+    ["", "{", "[]", "null", '{"schema": 5}', '{"schema": 5, "x": 2}', "[" * 100_000],
     ids=["empty", "open", "list", "null", "bare", "unknown", "bottomless"],
 )
 def test_a_broken_card_is_refused(text: str):

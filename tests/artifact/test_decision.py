@@ -23,14 +23,17 @@ some_rules = st.builds(
     Rules,
     review_below=thresholds,
     suspect_from=st.fixed_dictionaries({"cyst": thresholds, "tumor": thresholds}),
-    set_from=thresholds,
+    set_from=st.fixed_dictionaries(dict.fromkeys(CLASSES, thresholds)),
     ood_above=st.none() | st.floats(-5, 5),
 )
 
 
 def rules(**changes) -> Rules:
     plain = Rules(
-        review_below=0.7, suspect_from={"cyst": 0.5, "tumor": 0.2}, set_from=0.3, ood_above=None
+        review_below=0.7,
+        suspect_from={"cyst": 0.5, "tumor": 0.2},
+        set_from={"normal": 0.3, "cyst": 0.3, "tumor": 0.3},
+        ood_above=None,
     )
     return dataclasses.replace(plain, **changes)
 
@@ -48,18 +51,29 @@ def test_an_unsure_answer_keeps_its_label_but_needs_review():
 
 
 def test_a_probability_equal_to_a_threshold_reaches_it():
-    exact = rules(review_below=0.75, suspect_from={"cyst": 0.75, "tumor": 0.25}, set_from=0.25)
+    sets = {"normal": 0.25, "cyst": 0.25, "tumor": 0.25}
+    exact = rules(review_below=0.75, suspect_from={"cyst": 0.75, "tumor": 0.25}, set_from=sets)
     decision = decide(np.array([0, 0.75, 0.25]), CLASSES, exact)
-    assert decision.outcome == "cyst"
     assert decision.suspected == ("cyst", "tumor")
     assert decision.prediction_set == ("cyst", "tumor")
+    alone = dataclasses.replace(exact, suspect_from={"cyst": 0.75, "tumor": 0.26})
+    alone = dataclasses.replace(alone, set_from=sets | {"tumor": 0.26})
+    assert decide(np.array([0, 0.75, 0.25]), CLASSES, alone).outcome == "cyst"
 
 
-def test_a_tumour_can_be_suspected_on_a_slice_that_is_called_normal():
+def test_a_slice_of_which_a_tumour_is_suspected_is_not_called_normal():
     decision = decide(np.array([0.75, 0.0, 0.25]), CLASSES, rules())
-    assert decision.outcome == "normal"
+    assert decision.label == "normal"
+    assert decision.outcome == NEEDS_REVIEW
     assert decision.suspected == ("tumor",)
     assert decision.prediction_set == ("normal",)
+
+
+def test_a_slice_that_may_be_another_class_needs_review():
+    sets = {"normal": 0.05, "cyst": 0.3, "tumor": 0.3}
+    decision = decide(np.array([0.06, 0.0, 0.94]), CLASSES, rules(set_from=sets))
+    assert decision.prediction_set == ("normal", "tumor")
+    assert decision.outcome == NEEDS_REVIEW
 
 
 def test_normal_is_never_suspected():
@@ -74,15 +88,23 @@ def test_normal_is_never_suspected():
     [
         (1.9, "tumor"),
         (2.0, "tumor"),
-        (2.1, NOT_A_KIDNEY_CT),
-        (np.nan, NOT_A_KIDNEY_CT),
+        (2.1, NEEDS_REVIEW),
+        (np.nan, NEEDS_REVIEW),
         (None, "tumor"),
     ],
 )
-def test_what_is_too_unfamiliar_is_no_kidney_ct(score, outcome):
+def test_what_is_unlike_the_training_slices_and_suspected_needs_review(score, outcome):
     decision = decide(np.array([0, 0.1, 0.9]), CLASSES, rules(ood_above=2.0), score)
     assert decision.outcome == outcome
     assert decision.label == "tumor"
+    assert decision.unfamiliar is (outcome == NEEDS_REVIEW)
+
+
+@pytest.mark.parametrize("score", [2.1, np.nan])
+def test_what_is_unlike_the_training_slices_and_not_suspected_is_no_kidney_ct(score):
+    decision = decide(np.array([0.9, 0.05, 0.05]), CLASSES, rules(ood_above=2.0), score)
+    assert decision.outcome == NOT_A_KIDNEY_CT
+    assert decision.unfamiliar
 
 
 def test_a_score_without_a_threshold_decides_nothing():
@@ -90,7 +112,7 @@ def test_a_score_without_a_threshold_decides_nothing():
 
 
 def test_unfamiliar_comes_before_unsure():
-    decision = decide(np.array([0.3, 0.3, 0.4]), CLASSES, rules(ood_above=0.0), 1.0)
+    decision = decide(np.array([0.45, 0.45, 0.1]), CLASSES, rules(ood_above=0.0), 1.0)
     assert decision.outcome == NOT_A_KIDNEY_CT
 
 
@@ -106,16 +128,19 @@ def test_each_answer_is_what_its_threshold_says(values, drawn, score):
     value_of = dict(zip(CLASSES, values.tolist(), strict=True))
     assert decision.probability == value_of[decision.label] == values.max()
     foreign = None not in (score, drawn.ood_above) and score > drawn.ood_above
-    unsure = decision.probability < drawn.review_below
+    alone = {decision.label} >= set(decision.prediction_set) | set(decision.suspected)
+    stands = alone and not foreign and decision.probability >= drawn.review_below
+    refused = foreign and not decision.suspected
     assert decision.outcome == (
-        NOT_A_KIDNEY_CT if foreign else NEEDS_REVIEW if unsure else decision.label
+        NOT_A_KIDNEY_CT if refused else decision.label if stands else NEEDS_REVIEW
     )
+    assert decision.unfamiliar is foreign
     assert set(decision.suspected) == {
         name for name, threshold in drawn.suspect_from.items() if value_of[name] >= threshold
     }
     assert decision.label in decision.prediction_set
     assert set(decision.prediction_set) - {decision.label} == {
-        name for name in CLASSES if value_of[name] >= drawn.set_from
+        name for name in CLASSES if value_of[name] >= drawn.set_from[name]
     } - {decision.label}
     assert list(decision.prediction_set) == [c for c in CLASSES if c in decision.prediction_set]
 
@@ -143,6 +168,8 @@ def test_what_is_no_probability_is_refused(wrong):
         decide(np.array([0.1, 0.2, wrong]), CLASSES, rules())
 
 
-def test_a_finding_without_an_operating_point_is_refused():
+def test_a_class_without_a_threshold_is_refused():
     with pytest.raises(ValueError, match="tumor"):
         decide(np.array([0.1, 0.2, 0.7]), CLASSES, rules(suspect_from={"cyst": 0.5}))
+    with pytest.raises(ValueError, match="normal"):
+        decide(np.array([0.1, 0.2, 0.7]), CLASSES, rules(set_from={"cyst": 0.5, "tumor": 0.5}))

@@ -90,7 +90,7 @@ def test_every_part_of_the_card_is_printed():
         "center 40, width 400 HU",
         "needs_review every answer",
         "suspects tumor from a probability of 0.1",
-        "prediction set every class from a probability of 0.15",
+        "prediction set classes from these probabilities on: normal 0.15, cyst 0.15, tumor 0.15",
         "not_a_kidney_ct when ood_score is above 1.25",
         "1,435 slices of 19 scans: split by_scan, fold 1 of 5, part test",
         "Macro AUROC 0.931 [0.900, 0.960]",

@@ -136,7 +136,8 @@ class TestRefusals:
             open_(write_tiny_model(tmp_path / "without.onnx", card=card))
 
     def test_a_card_with_other_classes(self, open_, tmp_path):
-        rules = dataclasses.replace(CARD.rules, suspect_from={"tumor": 0.1})
+        sets = {"normal": 0.15, "tumor": 0.15}
+        rules = dataclasses.replace(CARD.rules, suspect_from={"tumor": 0.1}, set_from=sets)
         names = {name: CARD.names[name] for name in ("normal", "tumor")}
         card = dataclasses.replace(
             CARD, classes=tuple(names), names=names, bias=CARD.bias[:2], rules=rules

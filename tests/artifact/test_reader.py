@@ -119,7 +119,7 @@ class TestBeforeAnyRuntime:
     def test_the_file_of_an_earlier_version_is_told_its_schema(self, tmp_path: Path):
         old = {**json.loads(to_metadata(CARD)[METADATA_KEY]), "schema": 3}
         path = with_metadata(tmp_path, {METADATA_KEY: json.dumps(old)})
-        assert "schema 4, but got 3" in opening(path)
+        assert "schema 5, but got 3" in opening(path)
 
     def test_a_file_with_a_card_and_no_digest_is_refused(self, tmp_path: Path):
         path = with_metadata(tmp_path, {METADATA_KEY: to_metadata(CARD)[METADATA_KEY]})

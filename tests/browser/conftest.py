@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -25,9 +24,9 @@ from kidney.serving.guards.keys import entry
 from kidney.serving.settings import Settings
 from tests.helpers.dicom_files import changed, phantom_series
 from tests.helpers.tiny_model import CARD, write_tiny_model
+from tests.helpers.waiting import address_of
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 60
 KEY = "a-key-for-the-browser-tests-0123456789"
 # By the tiny model, which measures brightness, only the third and the fifth slice are suspicious.
 LEVELS = (-1000, -1000, 40, -1000, 90, -1000)
@@ -53,8 +52,7 @@ def address(model: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
         text=True,
     )
-    assert select.select([process.stdout], [], [], SECONDS)[0], "it never said that it serves"
-    yield process.stdout.readline().strip().removeprefix("Serving on ")
+    yield address_of(process)
     process.kill()
     process.communicate()
 
@@ -102,7 +100,7 @@ def visit(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(300_000)
         host = urlsplit(at).netloc
 
         def note_request(request: Any) -> None:

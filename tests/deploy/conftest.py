@@ -1,4 +1,4 @@
-"""The stack in moto, made from the template, and a machine that does what SSM is told."""
+"""The stack of the template in moto, and an instance that runs what SSM sends."""
 
 import dataclasses
 import functools
@@ -44,9 +44,8 @@ def aws() -> Iterator[None]:
             yield
 
 
-@pytest.fixture(scope="module")
-def made_stack(aws: None) -> Any:  # noqa: ARG001
-    """The stack of the template."""
+def make_stack() -> Any:
+    """Make the stack of the template."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # moto passes over some resources; cfn-lint knows them
         boto3.client("cloudformation").create_stack(
@@ -58,6 +57,11 @@ def made_stack(aws: None) -> Any:  # noqa: ARG001
             Capabilities=["CAPABILITY_IAM"],
         )
     return stacks.read_stack(NAME)
+
+
+@pytest.fixture(scope="module")
+def made_stack(aws: None) -> Any:  # noqa: ARG001
+    return make_stack()
 
 
 @pytest.fixture

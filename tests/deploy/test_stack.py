@@ -1,9 +1,10 @@
 """The stack of deploy/compose.yaml without an engine: its own commands and variables.
 
-MLflow is installed and started as deploy/mlflow.Dockerfile says, as user 10001; PostgreSQL is
-Debian's, and moto speaks S3.
+MLflow is the installed one, started as deploy/mlflow.Dockerfile says; PostgreSQL is Debian's, and
+moto speaks S3. deploy/try_image.sh builds and runs the image of the server.
 """
 
+import contextlib
 import http.client
 import os
 import pwd
@@ -12,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,26 +23,13 @@ import pytest
 from kidney.files import sha256
 from kidney.serving.guards.keys import entry, new_key
 from tests.deploy.test_compose import SECRETS, stack
-from tests.helpers.dockerfile import MLFLOW, ROOT, one, stages
-from tests.helpers.replay import Machine, as_user, machine
+from tests.helpers.dockerfile import MLFLOW, ROOT, argv, stages
 from tests.helpers.server_process import wait_until
 from tests.helpers.tiny_model import write_tiny_model
 
-SECONDS = 300
+GUARD = 600.0  # seconds until a process that neither answers nor ends fails the test
+BIN = Path(sys.executable).parent
 pytestmark = pytest.mark.slow
-
-REGISTER = """
-import sys, mlflow
-client = mlflow.MlflowClient(sys.argv[1])
-run = client.create_run(client.create_experiment("kidney"))
-client.log_artifact(run.info.run_id, sys.argv[2], "model")
-client.create_registered_model("kidney")
-tags = {"sha256": sys.argv[3]}
-folder = run.info.artifact_uri + "/model"
-version = client.create_model_version("kidney", folder, run_id=run.info.run_id, tags=tags)
-client.set_registered_model_alias("kidney", "champion", version.version)
-print(run.info.artifact_uri)
-"""
 
 
 def free_port() -> int:
@@ -48,65 +37,81 @@ def free_port() -> int:
         return server.getsockname()[1]
 
 
-def accepts(port: int) -> bool:
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0
-
-
 @contextmanager
 def running(command: list[str], ready: Callable[[], object], **options: object) -> Iterator[None]:
-    process = subprocess.Popen(command, **options)
+    process = subprocess.Popen(command, start_new_session=True, **options)
     try:
-        wait_until(lambda: process.poll() is not None or ready(), SECONDS)
-        assert process.poll() is None, command
+        wait_until(lambda: process.poll() is not None or ready(), GUARD)
+        assert process.poll() is None, f"{command} ended with status {process.returncode}"
         yield
     finally:
         process.send_signal(signal.SIGINT)  # to PostgreSQL: do not wait for clients
-        process.wait(timeout=SECONDS)
+        try:
+            process.wait(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # with its workers
 
 
 @contextmanager
 def postgres(folder: Path, port: int) -> Iterator[None]:
     """Run PostgreSQL with the user, database and password of the stack."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
-    if not found:
-        pytest.skip("needs Debian's postgresql")
-    folder.mkdir(mode=0o700)
-    nobody = pwd.getpwnam("nobody").pw_uid
+    if not found or os.geteuid() != 0:
+        pytest.skip("needs Debian's postgresql, and root to start it as another user")
+    user = pwd.getpwnam("nobody")
     (folder / "password").write_text(SECRETS["POSTGRES_PASSWORD"])
     for path in (folder, folder / "password"):
-        shutil.chown(path, nobody)
+        shutil.chown(path, user.pw_uid)
+    # PostgreSQL refuses to run as root.
+    quiet = {"stdout": subprocess.DEVNULL, "cwd": "/", "user": user.pw_uid}
+    programs, data = found[-1], folder / "data"
     made = ["--username=mlflow", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"]
-    as_nobody = as_user(nobody)
-    quiet = {"stdout": subprocess.DEVNULL, "cwd": "/"}
-    data = folder / "data"
-    subprocess.run(
-        [*as_nobody, found[-1] / "initdb", *made, f"--pgdata={data}"], check=True, **quiet
-    )
-    server = [*as_nobody, str(found[-1] / "postgres"), "-D", str(data), "-p", str(port)]
-    check = [found[-1] / "pg_isready", "--host=127.0.0.1", f"--port={port}"]
+    subprocess.run([programs / "initdb", *made, f"--pgdata={data}"], check=True, **quiet)
+    at = ["--host=127.0.0.1", f"--port={port}"]
 
     def ready() -> bool:
-        return subprocess.run(check, **quiet).returncode == 0
+        return subprocess.run([programs / "pg_isready", *at], **quiet).returncode == 0
 
-    with running([*server, "-k", str(folder)], ready, **quiet):
-        subprocess.run(
-            [*as_nobody, f"PGPASSWORD={SECRETS['POSTGRES_PASSWORD']}", found[-1] / "createdb",
-             "--host=127.0.0.1", f"--port={port}", "--username=mlflow", "mlflow"],
-            check=True, **quiet,
-        )  # fmt: skip
+    server = [str(programs / "postgres"), "-D", str(data), "-p", str(port), "-k", str(folder)]
+    with running(server, ready, **quiet):
+        password = {"PGPASSWORD": SECRETS["POSTGRES_PASSWORD"]}
+        create = [programs / "createdb", *at, "--username=mlflow", "mlflow"]
+        subprocess.run(create, check=True, env=password, **quiet)
         yield
 
 
-@pytest.fixture(scope="module")
-def built() -> Iterator[Machine]:
-    """What `docker build --file deploy/mlflow.Dockerfile` makes."""
-    with machine(ROOT) as made:
-        made.build(stages(MLFLOW)["0"])
-        yield made
+def answers(port: int, host: str, path: str = "/health") -> int:
+    """Return the status of an answer, 0 where none comes."""
+    client = http.client.HTTPConnection("127.0.0.1", port)
+    try:
+        client.request("GET", path, headers={"Host": host})
+        return client.getresponse().status
+    except OSError:
+        return 0
+    finally:
+        client.close()
 
 
-def test_the_server_serves_the_champion_of_the_stack(built: Machine, tmp_path: Path):
+def register(address: str, model: Path) -> None:
+    """Log the model to the tracking server and make it the champion."""
+    import mlflow  # which takes seconds
+
+    client = mlflow.MlflowClient(address)
+    run = client.create_run(client.create_experiment("kidney"))
+    assert run.info.artifact_uri.startswith("mlflow-artifacts:/")
+    client.log_artifact(run.info.run_id, str(model), "model")
+    client.create_registered_model("kidney")
+    version = client.create_model_version(
+        "kidney",
+        f"{run.info.artifact_uri}/model",
+        run_id=run.info.run_id,
+        tags={"sha256": sha256(model)},
+    )
+    client.set_registered_model_alias("kidney", "champion", version.version)
+
+
+def test_the_server_serves_the_champion_of_the_stack(tmp_path: Path):
     model = write_tiny_model(tmp_path / "model.onnx")
     database, store, tracking = free_port(), free_port(), free_port()
     here = {
@@ -122,65 +127,52 @@ def test_the_server_serves_the_champion_of_the_stack(built: Machine, tmp_path: P
         found = {each: str(text) for each, text in services[name]["environment"].items()}
         for old, new in here.items():
             found = {each: text.replace(old, new) for each, text in found.items()}
-        return found
+        own = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+        return own | found
 
-    stage = stages(MLFLOW)["0"]
-    command = [str(tracking) if word == "5000" else word for word in one(stage, "CMD").argv]
-    health = [word.replace(":5000", f":{tracking}") for word in one(stage, "HEALTHCHECK").argv]
-    moto = str(Path(sys.executable).with_name("moto_server"))
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    quiet = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [
+        str(tracking) if word == "5000" else word for word in argv(stages(MLFLOW)["0"], "CMD")
+    ]
     with ExitStack() as started:
-        started.enter_context(postgres(built.root / "postgres", database))
-        started.enter_context(
-            running([moto, "-p", str(store)], lambda: accepts(store), cwd=tmp_path, **quiet)
-        )
-        for _ in range(2):  # where there is a bucket, too
-            built.run(services["bucket"]["command"], env=local("bucket"))
-
+        # Not below tmp_path, which other users cannot enter.
+        folder = started.enter_context(tempfile.TemporaryDirectory(prefix="kidney-postgres-"))
+        started.enter_context(postgres(Path(folder), database))
+        moto = [str(BIN / "moto_server"), "-p", str(store)]
+        started.enter_context(running(moto, lambda: answers(store, "s3", "/"), **quiet))
+        for _ in range(2):  # the second finds the bucket
+            subprocess.run(services["bucket"]["command"], env=local("bucket"), check=True)
         log = started.enter_context((tmp_path / "mlflow.log").open("w"))
-        mlflow = built.start(
-            command, env=local("mlflow"), stdout=log, stderr=log, start_new_session=True
+        name = f"mlflow:{tracking}"
+        started.enter_context(
+            running(
+                command,
+                lambda: answers(tracking, name) == 200,
+                env=local("mlflow"),
+                cwd=tmp_path,
+                stdout=log,
+                stderr=log,
+            )
+        )
+        path = "/api/2.0/mlflow/experiments/get?experiment_id=0"
+        assert answers(tracking, name, path) == 200
+        assert answers(tracking, "elsewhere.example.org", path) == 403
+        register(f"http://127.0.0.1:{tracking}", model)
+        server = subprocess.Popen(
+            [sys.executable, "-m", "kidney.serving", "--port", "0"],
+            cwd=tmp_path,
+            env=local("server") | {"KIDNEY_MODEL": str(tmp_path / "models" / "kidney.onnx")},
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
-
-            def healthy() -> bool:
-                return built.start(health, stderr=subprocess.DEVNULL).wait() == 0
-
-            wait_until(lambda: mlflow.poll() is not None or healthy(), SECONDS)
-            assert mlflow.poll() is None, (tmp_path / "mlflow.log").read_text()
-            for host, status in ((f"mlflow:{tracking}", 200), ("elsewhere.example.org", 403)):
-                client = http.client.HTTPConnection("127.0.0.1", tracking, timeout=60)
-                client.request(
-                    "GET", "/api/2.0/mlflow/experiments/get?experiment_id=0", headers={"Host": host}
-                )
-                assert client.getresponse().status == status
-                client.close()
-
-            built.path("/tmp/model.onnx").write_bytes(model.read_bytes())
-            built.path("/tmp/model.onnx").chmod(0o644)
-            address = f"http://127.0.0.1:{tracking}"
-            said = built.run(["python3", "-c", REGISTER, address, "/tmp/model.onnx", sha256(model)])
-            assert "mlflow-artifacts:/" in said
-
-            own = local("server") | {"KIDNEY_MODEL": str(tmp_path / "models" / "kidney.onnx")}
-            server = subprocess.Popen(
-                [sys.executable, "-m", "kidney.serving", "--port", "0"],
-                cwd=tmp_path,
-                env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"} | own,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            try:
-                serving = server.stdout.readline().split()[-1]
-                (tmp_path / "key").write_text(key)
-                smoke = [sys.executable, ROOT / "deploy" / "smoke.py", "--url", serving]
-                smoke += ["--key-file", tmp_path / "key", "--expect-model", sha256(model)]
-                subprocess.run(smoke, check=True)
-                server.send_signal(signal.SIGTERM)
-                assert server.wait(timeout=SECONDS) == 0
-            finally:
-                server.kill()
-                server.communicate()
+            address = server.stdout.readline().split()[-1]
+            (tmp_path / "key").write_text(key)
+            smoke = [sys.executable, ROOT / "deploy" / "smoke.py", "--url", address]
+            smoke += ["--key-file", tmp_path / "key", "--expect-model", sha256(model)]
+            subprocess.run(smoke, check=True)
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(timeout=GUARD) == 0
         finally:
-            os.killpg(mlflow.pid, signal.SIGKILL)  # with its workers
-            mlflow.wait()
+            server.kill()
+            server.communicate()

@@ -1,17 +1,13 @@
 """Push, deploy, health and rollback against the stack in moto and a machine that does as told."""
 
 import dataclasses
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
 from tests.deploy.conftest import Outside, push, scan
-from tests.helpers.deploy_modules import DEPLOY, ROOT, images, records, script, stacks, steps
+from tests.helpers.deploy_modules import images, records, script, stacks, steps
 from tests.helpers.machine import Machine
 
 QUIET = {"say": lambda _: None, "pause": lambda _: None}
@@ -242,16 +238,3 @@ def test_the_commands_say_what_they_do_and_end_with_a_status(
     said = capsys.readouterr().out
     assert said.count(two_models[0][:12]) == 4
     assert "kidney.example.org" in said
-
-
-def test_the_script_runs_from_anywhere(tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, DEPLOY / "deploy.py", "--help"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    for verb in ("model", "scan", "deploy", "rollback", "status", "unlock"):
-        assert f"\n    {verb} " in done.stdout

@@ -13,8 +13,7 @@ from kidney.files import sha256
 from kidney.serving.guards.keys import entry, new_key
 from tests.helpers.dockerfile import ROOT, write_context
 from tests.helpers.tiny_model import write_tiny_model
-
-SECONDS = 120
+from tests.helpers.waiting import GUARD
 
 
 def start(python: Path | str, folder: Path, **settings: str) -> subprocess.Popen[str]:
@@ -42,12 +41,12 @@ def test_it_ends_at_once_while_it_fetches_its_model(tmp_path: Path):
             KIDNEY_MODEL_FROM=address,
             KIDNEY_MODEL_SHA256="0" * 64,
         )
-        silent.settimeout(SECONDS)
+        silent.settimeout(GUARD)
         try:
             connection, _ = silent.accept()  # it asks and gets no answer
             process.send_signal(signal.SIGTERM)
             # By a handler: the first process of a container is spared where there is none.
-            assert process.wait(timeout=SECONDS) == 128 + signal.SIGTERM
+            assert process.wait(timeout=GUARD) == 128 + signal.SIGTERM
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # who fetches; a container ends with its first
             process.communicate()
@@ -88,7 +87,7 @@ def test_the_wheel_installs_into_an_empty_environment_and_serves(tmp_path: Path)
         paths += [f"/static/{path.relative_to(static).as_posix()}" for path in files]
         subprocess.run([python, "-c", code, address, tmp_path / "key", *paths], check=True)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=SECONDS) == 0
+        assert process.wait(timeout=GUARD) == 0
     finally:
         process.kill()
         process.communicate()

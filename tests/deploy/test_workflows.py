@@ -1,4 +1,8 @@
-"""The workflows: no person's text becomes a script, no tag moves, and what is named is there."""
+"""The workflows name what exists.
+
+actionlint and zizmor in `make check` hold their safety: pinned actions, least rights, no expression
+in a script, one run at a time.
+"""
 
 import re
 from collections.abc import Iterator
@@ -26,43 +30,9 @@ def scripts() -> Iterator[str]:
         yield from (step["run"] for step in steps(flow, job) if "run" in step)
 
 
-def test_there_are_checks_a_delivery_and_a_training():
-    assert set(FLOWS) == {"ci", "cd", "train"}
-    assert set(FLOWS["ci"][ON]) == {"pull_request", "push", "workflow_call"}
-    assert FLOWS["ci"][ON]["push"] == {"branches-ignore": ["main"]}
-    assert FLOWS["cd"][ON] == {"push": {"branches": ["main"]}}
-    assert set(FLOWS["train"][ON]) == {"workflow_dispatch"}
-
-
-@pytest.mark.parametrize("flow", TEXTS)
-def test_every_action_is_pinned_by_its_commit(flow: str):
-    used = re.findall(r"uses: (\S+)(.*)", TEXTS[flow])
-    assert used
-    for action, rest in used:
-        if action == "./.github/workflows/ci.yml":
-            continue
-        assert re.fullmatch(r"(actions|aws-actions)/[a-z-]+@[0-9a-f]{40}", action), action
-        assert re.fullmatch(r" # v\d+\.\d+\.\d+", rest), action
-
-
 @pytest.mark.parametrize(("flow", "job"), JOBS)
-def test_a_job_has_no_more_rights_than_it_needs(flow: str, job: str):
-    assert FLOWS[flow]["permissions"] == {}
-    rights = FLOWS[flow]["jobs"][job]["permissions"]
-    assert rights["contents"] == "read"
-    with_aws = any("configure-aws" in step.get("uses", "") for step in steps(flow, job))
-    assert set(rights) == ({"contents", "id-token"} if with_aws else {"contents"})
-    for step in steps(flow, job):
-        if "checkout" in step.get("uses", ""):
-            assert step["with"]["persist-credentials"] is False
-
-
-@pytest.mark.parametrize(("flow", "job"), JOBS)
-def test_a_job_that_reaches_aws_has_an_environment_and_an_end(flow: str, job: str):
+def test_a_job_that_reaches_aws_has_an_environment_and_no_key(flow: str, job: str):
     found = FLOWS[flow]["jobs"][job]
-    if "uses" in found:
-        return
-    assert found["timeout-minutes"]
     for step in steps(flow, job):
         if "configure-aws" in step.get("uses", ""):
             assert found["environment"] in ("build", "production", "training")
@@ -78,21 +48,6 @@ def test_the_roles_of_the_template_are_for_these_environments():
         if "environment" in FLOWS[flow]["jobs"][job]
     }
     assert set(re.findall(r"\$\{GitHubSubject\}:environment:(\w+)", template)) == asked
-
-
-def test_no_expression_stands_in_a_script():
-    found = list(scripts())
-    assert len(found) > 8
-    assert not [text for text in found if "${{" in text]
-
-
-@pytest.mark.parametrize("flow", FLOWS)
-def test_runs_of_one_kind_do_not_cross(flow: str):
-    assert FLOWS[flow]["concurrency"]["group"]
-    groups = [FLOWS[name]["concurrency"]["group"] for name in FLOWS]
-    assert len(set(groups)) == len(groups)
-    if flow != "ci":  # a half-made deployment or model helps nobody
-        assert FLOWS[flow]["concurrency"]["cancel-in-progress"] is False
 
 
 def test_main_is_delivered_after_its_checks_and_taken_back_when_the_smoke_test_fails():
@@ -133,12 +88,6 @@ def test_the_choices_of_a_training_are_files_of_the_configuration():
         known = {path.stem for path in (ROOT / "conf" / name).glob("*.yaml")} | {"none"}
         assert set(inputs[name]["options"]) <= known
         assert inputs[name]["default"] in inputs[name]["options"]
-
-
-def test_dependabot_looks_after_what_is_pinned():
-    text = yaml.safe_load((ROOT / ".github" / "dependabot.yml").read_text("utf-8"))
-    kinds = {row["package-ecosystem"] for row in text["updates"]}
-    assert kinds == {"github-actions", "pip", "docker"}
 
 
 def test_scripts_are_found_by_the_makefile_check():

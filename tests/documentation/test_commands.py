@@ -62,8 +62,7 @@ def test_make_has_the_target(command: Command):
 
 
 def test_the_environment_is_the_one_that_make_makes():
-    assert different("source")[0].words == ("source", ".venv/bin/activate")
-    assert "$(PYTHON) -m venv .venv\n" in (ROOT / "Makefile").read_text("utf-8")
+    assert {one.words for one in different("source")} == {("source", ".venv/bin/activate")}
 
 
 # Scripts share one configuration, so what one takes the others take too.

@@ -8,7 +8,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from kidney.evaluation.evaluate import evaluate
-from kidney.evaluation.metrics.bootstrap import intervals_over_scans
+from kidney.evaluation.metrics.bootstrap import patient_intervals
 from kidney.evaluation.result import EvaluationResult, Figure
 from tests.helpers.predictions_table import said_of, simulated_said
 
@@ -24,8 +24,8 @@ def evaluated(said: pd.DataFrame) -> EvaluationResult:
 @pytest.fixture(scope="module", autouse=True)
 def fewer_resamples():
     with pytest.MonkeyPatch.context() as patch:
-        few = partial(intervals_over_scans, repeats=200)
-        patch.setattr("kidney.evaluation.evaluate.intervals_over_scans", few)
+        few = partial(patient_intervals, repeats=200)
+        patch.setattr("kidney.evaluation.evaluate.patient_intervals", few)
         yield
 
 
@@ -54,8 +54,16 @@ def test_all_that_a_report_needs_is_there_and_comes_back_from_json(
     every |= {f"{kind}_{name}" for kind in ("recall", "auroc") for name in CLASSES}
     assert set(result.scan_figures) == every
     assert set(result.figures) == every | {
-        "loss", "ece", "set_coverage", "set_size", "answered", "answered_accuracy", "aurc",
-        "sensitivity_cyst", "sensitivity_tumor", "specificity_cyst", "specificity_tumor",
+        "loss", "ece", "brier", "set_coverage", "set_size", "answered", "answered_accuracy", "aurc",
+        *(f"set_coverage_{name}" for name in CLASSES),
+        *(
+            f"{kind}_{name}"
+            for name in ("cyst", "tumor")
+            for kind in (
+                "sensitivity", "specificity", "missed_alone", "calibration_slope",
+                "calibration_intercept",
+            )
+        ),
     }  # fmt: skip
     assert (result.classes, result.scans, result.patients) == (CLASSES, 30, 30)
 
@@ -81,6 +89,10 @@ def test_decisions_are_counted_as_they_stand_in_the_table(
     assert value(result, "sensitivity_tumor") == pytest.approx(suspected[tumor].mean())
     assert value(result, "specificity_tumor") == pytest.approx((~suspected[~tumor]).mean())
     stands = said[said["decision"].isin(CLASSES)]
+    wrong = stands[(stands["label"] == "tumor") & (stands["decision"] != "tumor")]
+    assert value(result, "missed_alone_tumor") == pytest.approx(len(wrong) / tumor.sum())
+    covered = [hit for hit, is_tumor in zip(in_set, tumor, strict=True) if is_tumor]
+    assert value(result, "set_coverage_tumor") == pytest.approx(np.mean(covered))
     assert 0 < len(stands) < len(said)
     assert value(result, "answered") == pytest.approx(len(stands) / len(said))
     right = (stands["decision"] == stands["label"]).mean()
@@ -169,8 +181,21 @@ def test_a_class_that_does_not_occur_leaves_its_figures_open():
 
 def test_a_model_that_lets_nothing_stand_has_no_accuracy_of_what_stands(said: pd.DataFrame):
     result = evaluated(said.assign(decision="needs_review"))
-    assert result.figures["answered"] == Figure(value=0.0, low=0.0, high=0.0)
+    few = 1 - 0.025 ** (1 / 30)  # none of 30 patients
+    assert result.figures["answered"] == Figure(value=0.0, low=0.0, high=pytest.approx(few))
+    assert result.figures["missed_alone_tumor"].value == 0.0
     assert result.figures["answered_accuracy"].value is None
     none = evaluated(said.assign(suspected=""))
     assert none.figures["sensitivity_tumor"].value == 0.0
     assert none.figures["specificity_tumor"].value == 1.0
+
+
+def test_the_alarm_is_put_into_a_clinic(result: EvaluationResult):
+    rates = [value(result, f"{kind}_tumor") for kind in ("sensitivity", "specificity")]
+    rare = result.predictive_values["tumor"]["0.003"]
+    expected = rates[0] * 0.003 / (rates[0] * 0.003 + (1 - rates[1]) * 0.997)
+    assert rare["ppv"] == pytest.approx(expected)
+    assert result.predictive_values["tumor"]["0.05"]["ppv"] > expected
+    curve = result.decision_curves["tumor"]
+    assert len(curve["threshold"]) == len(curve["model"]) == len(curve["everyone"])
+    assert set(result.decision_curves) == {"cyst", "tumor"}

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import openvino
 import pytest
 import timm
 
@@ -43,7 +42,10 @@ def test_nodes_say_whether_they_are_of_the_backbone(file: Path):
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 def test_another_runtime_says_the_same(file: Path):
+    import openvino  # of the extra `slow`
+
     slices = random_slices(3, 70, 90).numpy()
     core = openvino.Core()
     other = core.compile_model(str(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -1,11 +1,10 @@
-"""README and docs followed word by word: what a user has at hand, and what is said for others."""
+"""README and docs, command after command: the files and the servers that a user would have."""
 
 import re
-import select
 import shutil
+import socket
 import subprocess
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +18,8 @@ from kidney.data.phantom.scan import generate_scan
 from tests.data.readers.test_kits import write_case
 from tests.helpers.doc_pages import Command
 from tests.helpers.evaluated_artifact import write_evaluated
-from tests.helpers.server_process import wait_until
 from tests.helpers.tiny_model import write_int8_beside
+from tests.helpers.waiting import GUARD, address_of, wait_for
 from tests.pipeline.conftest import SMALL_PHANTOM, Checkout
 
 # Done by others: CI runs demo, test and fuzz as they stand, and these take minutes to hours.
@@ -31,7 +30,6 @@ STATUS = {  # of commands that say no, as the page says
 }
 BACKBONES = ("lite0", "resnet50", "vgg16", "vit", "inception_v3")
 TRAININGS = ("train.py", "scripts/headline.py")
-_SECONDS = 900
 
 
 def furnish(checkout: Checkout, shared: Path) -> None:
@@ -141,8 +139,8 @@ class Walk:
         if command.words[:2] == ("python", "scripts/promote.py") and not self._has_champion():
             self._crown()
         words = [self._known(word) for word in command.words]
-        environment = {name: self._known(value) for name, value in command.variables.items()}
-        environment = self.checkout.environment() | environment
+        own = {name: self._known(value) for name, value in command.variables.items()}
+        environment = self.checkout.environment() | own
         if words[:2] == ["python", "serve.py"]:
             self._serve(words, environment)
         elif words[:2] == ["mlflow", "ui"]:
@@ -158,24 +156,22 @@ class Walk:
             self._stop(name)
 
     def _known(self, word: str) -> str:
-        for placeholder, real in self._placeholders():
+        for placeholder, real in {
+            "radiology:8adf62...": self.entry,
+            "Bearer kidney_...": f"Bearer {self.key}",
+            "https://HOST/kidney.onnx": self.web,
+            "http://127.0.0.1:5000": self.tracking,
+            "http://127.0.0.1:8000": self.address,
+            "http://HOST:8000": self.address,
+        }.items():
             word = word.replace(placeholder, real)
         return word
-
-    def _placeholders(self) -> Iterator[tuple[str, str]]:
-        yield "radiology:8adf62...", self.entry
-        yield "Bearer kidney_...", f"Bearer {self.key}"
-        yield "https://HOST/kidney.onnx", self.web
-        yield "http://127.0.0.1:5000", self.tracking
-        yield "http://127.0.0.1:8000", self.address
-        yield "http://HOST:8000", self.address
 
     def _run(self, command: Command, words: list[str], environment: dict[str, str]) -> None:
         if words[0] == "curl":
             words = [*words, "--silent", "--show-error", "--fail-with-body"]
         done = subprocess.run(
-            words, cwd=self.checkout.folder, env=environment, timeout=_SECONDS,
-            capture_output=True, text=True,
+            words, cwd=self.checkout.folder, env=environment, capture_output=True, text=True,
         )  # fmt: skip
         self.said = done.stdout
         wanted = STATUS.get(" ".join(command.words), 0)
@@ -185,19 +181,14 @@ class Walk:
         self._stop("server")
         free = ["0" if word == "8000" else word for word in words]
         process = self._start("server", free, environment | {"KIDNEY_PORT": "0"})
-        assert process.stdout
-        assert select.select([process.stdout], [], [], 60)[0], "it never said that it serves"
-        line = process.stdout.readline()
-        assert line.startswith("Serving on "), line
-        port = line.strip().rpartition(":")[2]
-        self.address = f"http://127.0.0.1:{port}"
+        self.address = f"http://127.0.0.1:{address_of(process).rpartition(':')[2]}"
 
     def _track(self, words: list[str], environment: dict[str, str]) -> None:
         self._stop("tracking")
         port = _free_port()
         self.tracking = f"http://127.0.0.1:{port}"
-        self._start("tracking", [*words, "--port", str(port)], environment)
-        wait_until(self._tracks, 120)
+        process = self._start("tracking", [*words, "--port", str(port)], environment)
+        wait_for(self._tracks, process)
 
     def _tracks(self) -> bool:
         try:
@@ -219,7 +210,7 @@ class Walk:
         process = self._servers.pop(name, None)
         if process:
             process.terminate()
-            process.communicate(timeout=60)
+            process.communicate(timeout=GUARD)
 
     def _has_champion(self) -> bool:
         return (self.checkout.folder / "better").exists()
@@ -236,8 +227,5 @@ class Walk:
 
 
 def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kidney.evaluation.evaluate import evaluate
-from kidney.evaluation.metrics.bootstrap import intervals_over_scans
+from kidney.evaluation.metrics.bootstrap import patient_intervals
 from kidney.evaluation.result import EvaluationResult
 
 CLASSES = ("normal", "cyst", "tumor", "kidney_stone")
@@ -60,6 +60,6 @@ def result_of(predictions: pd.DataFrame, split: str = "by_scan", **more: Any) ->
                   "validation_folds": [3, 4]},
         **more,
     }  # fmt: skip
-    few = partial(intervals_over_scans, repeats=30)
-    with patch("kidney.evaluation.evaluate.intervals_over_scans", few):
+    few = partial(patient_intervals, repeats=30)
+    with patch("kidney.evaluation.evaluate.patient_intervals", few):
         return evaluate(predictions, CLASSES, **about)

@@ -89,7 +89,7 @@ class Machine:
         path = self.fake / "command.sh"
         path.write_text(script)
         return subprocess.run(
-            ["bash", str(path)], env=self.environment, capture_output=True, text=True, timeout=60
+            ["bash", str(path)], env=self.environment, capture_output=True, text=True
         )
 
     def let(self, name: str, so: bool = True) -> None:

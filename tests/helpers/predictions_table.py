@@ -17,7 +17,12 @@ def said_of(
     **columns: object,
 ) -> pd.DataFrame:
     """Return the table; every scan is a patient of its own, enhanced, axial, 512 x 512."""
-    rules = Rules(0.5, dict.fromkeys(findings(classes), 0.2), 0.15, None)
+    rules = Rules(
+        review_below=0.5,
+        suspect_from=dict.fromkeys(findings(classes), 0.2),
+        set_from=dict.fromkeys(classes, 0.15),
+        ood_above=None,
+    )
     decisions = [decide(row, classes, rules) for row in probabilities]
     table = {
         "path": [f"slice-{number}.jpg" for number in range(len(labels))],

@@ -29,7 +29,7 @@ LINEAGE: dict[str, Any] = {
 RULES: dict[str, Any] = {
     "review_below": 0.5,
     "suspect_from": {"cyst": 0.3, "tumor": 0.2, "stone": 0.3},
-    "set_from": 0.1,
+    "set_from": {"normal": 0.1, "cyst": 0.1, "tumor": 0.1, "stone": 0.1},
     "ood_above": None,
 }
 

@@ -43,7 +43,7 @@ CARD = ModelCard(
     rules=Rules(
         review_below=0.7,
         suspect_from={"cyst": 0.3, "tumor": 0.1, "stone": 0.2},
-        set_from=0.15,
+        set_from={"normal": 0.15, "cyst": 0.15, "tumor": 0.15, "stone": 0.15},
         ood_above=None,
     ),
     data=TrainingData(name="none", source="none", fingerprint="0", slices=0, scans=0),

@@ -1,5 +1,4 @@
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -108,10 +107,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 def test_an_unreachable_hub_is_said_soon_with_three_ways_on(offline: list[Any]):
-    began = time.monotonic()
     with pytest.raises(WeightsError, match="cannot be reached") as refused:
         Backbone(BACKBONE, "hub", IMAGE_SIZE, [-1])
-    assert time.monotonic() - began < 5
     assert all(timeout is not None and timeout <= 5 for timeout in offline)
     assert offline
     assert all(way in refused.value.remedy for way in THREE_WAYS)

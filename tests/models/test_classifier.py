@@ -3,9 +3,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.image import scale_cam_image
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from kidney.models.classifier import KidneyClassifier
@@ -101,8 +98,13 @@ class Logits(nn.Module):
         return self.classifier(slices).logits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["resnet10t", "swin_tiny_patch4_window7_224"])
 def test_the_evidence_map_is_what_another_library_calls_grad_cam(backbone: str):
+    from pytorch_grad_cam import GradCAM  # of the extra `slow`
+    from pytorch_grad_cam.utils.image import scale_cam_image
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
     classifier = classifier_of(backbone, 128)
     slices = random_slices(1, 128, 128).float()
     with torch.inference_mode():

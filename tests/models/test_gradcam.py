@@ -1,10 +1,8 @@
 """Grad-CAM, against the library that is its reference and against the exact evidence."""
 
-import cv2
 import numpy as np
+import pytest
 import torch
-from pytorch_grad_cam import GradCAM
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.gradcam import grad_cam
@@ -27,7 +25,12 @@ def _classifier(stages=(-1,)):
     return classifier
 
 
+@pytest.mark.slow
 def test_it_agrees_with_the_library():
+    import cv2  # these are of the extra `slow`
+    from pytorch_grad_cam import GradCAM
+    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
     classifier, slices = _classifier(), random_slices(3, 96, 80)
     targets = torch.tensor([2, 0, 3])
     ours = grad_cam(classifier, slices, targets).numpy()

@@ -33,7 +33,7 @@ def test_all_notebooks_run(pipeline, workspace):
     """As a user would: pytest --nbmake notebooks."""
     done = pipeline.run(
         "env", f"KIDNEY_WORKSPACE={workspace}", sys.executable, "-m", "pytest", "--nbmake",
-        "notebooks", "--nbmake-timeout=300", "-p", "no:cacheprovider",
+        "notebooks", "--nbmake-timeout=1200", "-p", "no:cacheprovider",
     )  # fmt: skip
     assert len(NOTEBOOKS) == 3
     assert "3 passed" in done.stdout
@@ -50,7 +50,7 @@ def _shown(path: Path) -> list[object]:
     """Run a notebook where it lies; return its texts and pictures."""
     notebook = nbformat.read(path, as_version=4)
     place = {"metadata": {"path": str(path.parent)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources=place).execute()
+    NotebookClient(notebook, timeout=1200, kernel_name="python3", resources=place).execute()
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     return [
         out["text"] if out["output_type"] == "stream" else out["data"].get("image/png")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kidney.artifact.decision import NEEDS_REVIEW, NOT_A_KIDNEY_CT, Rules
+from kidney.artifact.decision import NEEDS_REVIEW, Rules
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.report.cards import model_card, model_card_markdown
 from kidney.evaluation.report.page import report_page
@@ -12,7 +12,12 @@ from kidney.evaluation.result import EvaluationResult, Figure
 from kidney.pipeline.result_files import FILES, predictions_of, read_predictions, write_result
 
 CLASSES = ["normal", "cyst", "tumor"]
-RULES = Rules(0.6, {"cyst": 0.3, "tumor": 0.1}, 0.2, 5.0)
+RULES = Rules(
+    review_below=0.6,
+    suspect_from={"cyst": 0.3, "tumor": 0.1},
+    set_from={"normal": 0.2, "cyst": 0.2, "tumor": 0.2},
+    ood_above=5.0,
+)
 PROBABILITIES = np.array([[0.9, 0.06, 0.04], [0.5, 0.3, 0.2], [0.1, 0.1, 0.8]], dtype=np.float32)
 SLICES = pd.DataFrame(
     {
@@ -38,7 +43,7 @@ def predictions() -> pd.DataFrame:
 
 
 def test_decisions_stand_beside_what_they_come_from(predictions: pd.DataFrame):
-    assert predictions["decision"].tolist() == ["normal", NEEDS_REVIEW, NOT_A_KIDNEY_CT]
+    assert predictions["decision"].tolist() == ["normal", NEEDS_REVIEW, NEEDS_REVIEW]
     assert predictions["set"].tolist() == ["normal", "normal cyst tumor", "tumor"]
     assert predictions["suspected"].tolist() == ["", "cyst tumor", "tumor"]
     assert predictions["ood_score"].tolist() == [0.0, 1.0, 9.0]

@@ -6,7 +6,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
+
+from tests.helpers.waiting import GUARD, wait_for
 
 TRAIN = [
     "train.py", "--config-dir", ".", "--config-name", "params", "trainer.max_epochs=8",
@@ -41,18 +42,16 @@ def test_killed_and_started_again_ends_with_the_same_metrics(pipeline, tmp_path)
 
     left_alone = train(undisturbed, pipeline.environment())
     process = train(killed, pipeline.environment())
-    deadline = time.monotonic() + 120
-    while not list(killed.glob("runs/*/*/last.ckpt")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: list(killed.glob("runs/*/*/last.ckpt")), process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert list(killed.glob("runs/*/*/last.ckpt")), "it ended before it could be killed"
 
     process = train(killed, pipeline.environment())
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=GUARD)
     assert process.returncode == 0, out
     assert "Resuming" in out
-    out, _ = left_alone.communicate(timeout=120)
+    out, _ = left_alone.communicate(timeout=GUARD)
     assert left_alone.returncode == 0, out
     expected, found = metrics(undisturbed), metrics(killed)
     # An epoch is logged after its checkpoint: of the one that was cut off a value may be missing.

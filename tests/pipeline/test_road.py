@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
 from kidney.imaging.pictures import decode_picture
 from kidney.models.checkpoint import load_checkpoint
+from tests.helpers.waiting import GUARD, address_of
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +26,9 @@ def server(pipeline):
         cwd=pipeline.folder, env=os.environ | {"KIDNEY_AUTH": "off"}, stdout=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    assert select.select([process.stdout], [], [], 60)[0], "it never said that it serves"
-    yield process.stdout.readline().strip().removeprefix("Serving on ")
+    yield address_of(process)
     process.terminate()
-    process.wait(timeout=30)
+    process.wait(timeout=GUARD)
 
 
 def test_every_station_leaves_what_it_promises(pipeline):

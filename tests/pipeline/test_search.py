@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from mlflow import MlflowClient
 
+from tests.helpers.waiting import wait_for
 from tests.pipeline.conftest import PHANTOM
 
 QUICK = [
@@ -41,11 +41,13 @@ def test_a_search_that_was_killed_goes_on_within_its_trial(pipeline):
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     second = "runs/cv-*/fold-0.csv"  # the first trial's were removed at its end
-    deadline = time.monotonic() + 120
     known = set()
-    while len(known) < 2 and time.monotonic() < deadline:
-        known |= set(pipeline.folder.glob(second))
-        time.sleep(0.02)
+
+    def second_trial_has_a_fold() -> bool:
+        known.update(pipeline.folder.glob(second))
+        return len(known) >= 2
+
+    wait_for(second_trial_has_a_fold, process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 

@@ -85,7 +85,7 @@ def test_what_remains_possible_and_what_cannot_be_excluded_is_said(send):
     (prediction,) = send(encode(np.full((40, 50), 128, dtype=np.uint8))).get_json()["predictions"]
     values = prediction["probabilities"]
     rules = CARD.rules
-    assert prediction["set"] == [name for name in CLASSES if values[name] >= rules.set_from]
+    assert prediction["set"] == [name for name in CLASSES if values[name] >= rules.set_from[name]]
     assert prediction["suspected"] == ["cyst", "tumor", "stone"]
     assert len(prediction["set"]) == 3
 
@@ -98,13 +98,20 @@ def test_an_ood_score_is_passed_on(tmp_path):
     assert answer["predictions"][0]["decision"] == "tumor"  # no threshold, no refusal
 
 
-def test_a_slice_that_is_too_unfamiliar_is_no_kidney_ct(tmp_path):
-    card = dataclasses.replace(CARD, rules=dataclasses.replace(CARD.rules, ood_above=0.9))
+@pytest.mark.parametrize(
+    ("suspect_from", "decision"), [(0.1, "needs_review"), (2.0, "not_a_kidney_ct")]
+)
+def test_a_slice_that_is_too_unfamiliar_is_no_kidney_ct_unless_suspected(
+    tmp_path, suspect_from, decision
+):
+    points = dict.fromkeys(CARD.rules.suspect_from, suspect_from)
+    rules = dataclasses.replace(CARD.rules, ood_above=0.9, suspect_from=points)
+    card = dataclasses.replace(CARD, rules=rules)
     path = write_tiny_model(tmp_path / "kidney.onnx", card=card, ood_score=True)
     client = create_app(Settings(model=path, auth=False)).test_client()
     files = [(io.BytesIO(encode(picture)), "x.png") for picture in (WHITE, gradient() // 2)]
     white, grey = client.post(API, data={"file": files}).get_json()["predictions"]
-    assert (white["decision"], white["label"]) == ("not_a_kidney_ct", "tumor")
+    assert (white["decision"], white["label"]) == (decision, "tumor")
     assert white["ood_score"] > 0.9
     assert (grey["decision"], grey["ood_score"] < 0.9) == ("needs_review", True)
 
@@ -151,7 +158,7 @@ def test_pictures_are_one_series(send):
     assert [(one["file"], one["frame"]) for one in body["predictions"]] == [(1, 1), (2, 1), (3, 1)]
     mean = gmean([list(one["probabilities"].values()) for one in body["predictions"]], axis=0)
     np.testing.assert_allclose(list(one["probabilities"].values()), mean / mean.sum(), rtol=1e-5)
-    assert (one["label"], one["decision"]) == ("tumor", "needs_review")
+    assert (one["label"], one["decision"]) == ("tumor", "tumor")
     assert one["decisive"][:2] == [0, 2]
     assert one["counts"]["tumor"] == 2
     assert one["counts"]["needs_review"] == 1

@@ -71,7 +71,7 @@ def test_a_model_that_lets_no_answer_stand_says_so(tmp_path):
 
 
 def test_what_is_no_kidney_ct_is_told_in_plain_words(tmp_path):
-    text = served(tmp_path, ood_above=0.9)
+    text = served(tmp_path, ood_above=0.9, suspect_from={"cyst": 2.0, "tumor": 2.0, "stone": 2.0})
     assert "This does not look like a kidney CT slice" in text
     assert "its answer says nothing" in text
     for misleading in ("Most probably", "Cannot be excluded", "Not suspected", "remains likely"):

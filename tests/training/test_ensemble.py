@@ -66,7 +66,9 @@ def test_the_model_is_the_mean_of_its_fits_and_knows_its_rules(trained: Any):
     mean = torch.stack([fit.state_dict()[name] for fit in fits]).mean(dim=0)
     torch.testing.assert_close(whole.state_dict()[name], mean)
     assert not torch.equal(fits[0].state_dict()[name], fits[1].state_dict()[name])
-    assert set(settings["rules"]) == {"review_below", "suspect_from", "set_from", "ood_above"}
+    assert set(settings["rules"]) == {
+        "review_below", "suspect_from", "set_from", "ood_above", "series_from",
+    }  # fmt: skip
     assert settings["rules"]["ood_above"] > 0
     assert settings["lineage"]["split"]["validation_folds"] == [1, 2]
     assert torch.isfinite(whole.ood.centroids).all()

@@ -1,7 +1,5 @@
 """What the files do not say of their slices: scans, patients, contrast phase and view."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -9,6 +7,7 @@ from numpy.typing import NDArray
 from kidney.data.scans.boundaries import COLUMNS as BOUNDARY_COLUMNS
 from kidney.data.scans.boundaries import boundaries
 from kidney.data.scans.grouping import chain, scan_names
+from kidney.data.scans.patients import pair_rows, pair_runs, patient_names
 from kidney.errors import DataError
 from kidney.imaging.appearance import ENHANCED_FROM, VIEWS, appearance
 
@@ -19,12 +18,14 @@ def describe(
     """Complete the rows that readers made into a manifest.
 
     What is given stays: real ids always win over inference. A patient who is given for one slice of
-    a scan is the patient of its other slices too; a scan of an unknown patient stands for one.
+    a scan is the patient of its other slices too. Where nobody knows, an inferred coronal scan is
+    of the patient of the axial scan before it (`kidney.data.scans.patients`), and any other scan
+    stands for a patient.
     Contrast phase and view belong to a scan: they are the median and the most frequent of its
     slices.
 
     Args:
-        slices: path, label, scan, patient, phase, view and more; "" where unknown.
+        slices: path, label, scan, patient, phase, view, width, height and more; "" where unknown.
         thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
 
     Returns:
@@ -35,11 +36,9 @@ def describe(
         DataError: a given scan has slices of two patients.
     """
     slices = slices.copy()
-    with ThreadPoolExecutor() as pool:
-        looking = pool.submit(appearance, thumbnails)
-        doubtful = _name_scans(slices, thumbnails)
-        looks = looking.result()
-    slices["patient"] = _patients(slices)
+    looks = appearance(thumbnails)
+    doubtful, pairs = _name_scans(slices, thumbnails, looks)
+    slices["patient"] = _patients(slices, pairs)
     for name in ("enhancement", "soft_grey", "body_share"):
         slices[name] = looks[name].round(4)
     by_scan = slices["scan"]
@@ -59,24 +58,44 @@ def describe(
     return slices, doubtful
 
 
-def _name_scans(slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
-    """Fill in the scans that are not known, in place; return the doubtful decisions."""
+def _name_scans(
+    slices: pd.DataFrame, thumbnails: NDArray[np.uint8], looks: dict[str, NDArray[np.float64]]
+) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """Fill in the scans that are not known, in place.
+
+    Returns:
+        The doubtful decisions, and which scans are of one patient.
+    """
     unknown = (slices["scan"] == "").to_numpy()
-    doubtful = pd.DataFrame(columns=BOUNDARY_COLUMNS)
-    if unknown.any():
-        unnamed, looks_of = slices[unknown], thumbnails[unknown]
-        found = chain(unnamed, looks_of)
-        slices.loc[unknown, "scan"] = scan_names(found, unnamed)
-        doubtful = boundaries(found, unnamed, looks_of)
-        # Slices that look alike and are known to be of several patients are several scans.
-        patient = slices["patient"].where(slices["patient"] != "")
-        mixed = patient.groupby(slices["scan"]).transform("nunique") > 1
-        mixed &= unknown & patient.notna()
-        slices.loc[mixed, "scan"] += "/" + patient[mixed]
-    return doubtful
+    if not unknown.any():
+        return pd.DataFrame(columns=BOUNDARY_COLUMNS), []
+    unnamed, looks_of = slices[unknown], thumbnails[unknown]
+    found = chain(unnamed, looks_of)
+    slices.loc[unknown, "scan"] = scan_names(found, unnamed)
+    looks = {name: values[unknown] for name, values in looks.items()}
+    pairs = pair_runs(found, unnamed, looks, looks_of)
+    doubtful = [
+        table
+        for table in (
+            boundaries(found, unnamed, looks_of),
+            pair_rows(pairs, found, unnamed, looks_of),
+        )
+        if len(table)
+    ]
+    # Slices that look alike and are known to be of several patients are several scans.
+    patient = slices["patient"].where(slices["patient"] != "")
+    mixed = patient.groupby(slices["scan"]).transform("nunique") > 1
+    mixed &= unknown & patient.notna()
+    slices.loc[mixed, "scan"] += "/" + patient[mixed]
+    scans = slices.loc[unknown, "scan"].to_numpy()[found.rows]
+    table = pd.concat(doubtful) if doubtful else pd.DataFrame(columns=BOUNDARY_COLUMNS)
+    return (
+        table.sort_values(["confidence", "before", "after"], ignore_index=True),
+        [(str(scans[pair.first]), str(scans[pair.second])) for pair in pairs],
+    )
 
 
-def _patients(slices: pd.DataFrame) -> pd.Series:
+def _patients(slices: pd.DataFrame, pairs: list[tuple[str, str]]) -> pd.Series:
     known = slices["patient"].where(slices["patient"] != "")
     by_scan = known.groupby(slices["scan"])
     if several := sorted(by_scan.nunique().pipe(lambda count: count.index[count > 1])):
@@ -85,4 +104,4 @@ def _patients(slices: pd.DataFrame) -> pd.Series:
             f"{sorted(known[slices['scan'] == several[0]].dropna().unique())[:3]}.",
             "Put the scan or patient column of data.labels right.",
         )
-    return known.fillna(by_scan.transform("first")).fillna(slices["scan"])
+    return patient_names(slices["scan"], known, pairs)

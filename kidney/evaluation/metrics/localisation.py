@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kidney.evaluation.metrics.bootstrap import Interval, intervals_over_scans
+from kidney.evaluation.metrics.bootstrap import Interval, patient_intervals
 
 Region = Sequence[float]  # top, left, bottom, right in pixels
 
@@ -152,15 +152,16 @@ def localisation_figures(
         known = share[rows][~np.isnan(share[rows])]
         return {
             "peak_inside": float(inside[rows].mean()),
-            **{
-                f"peak_inside_{kind}": float(inside[rows][labels[rows] == kind].mean())
-                for kind in kinds
-            },
+            **{f"peak_inside_{kind}": _mean(inside[rows][labels[rows] == kind]) for kind in kinds},
             "peak_distance": float(distance[rows].mean()),
             "iou": float(overlaps[rows].mean(axis=0).max()),
             "iou_best": float(best[rows].mean()),
-            "positive_inside": float(known.mean()) if len(known) else float("nan"),
+            "positive_inside": _mean(known),
             "chance": float(chance[rows].mean()),
         }
 
-    return intervals_over_scans(of_rows, patients, numbers.astype(np.int64))
+    return patient_intervals(of_rows, patients, numbers.astype(np.int64))
+
+
+def _mean(values: NDArray[np.floating]) -> float:
+    return float(values.mean()) if len(values) else float("nan")

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 from kidney.artifact.decision import findings
-from kidney.evaluation.metrics.bootstrap import REPEATS
 from kidney.evaluation.result import EvaluationResult
 from kidney.reporting.labels import out_of_100
 
 LEAKY = "leaky"  # the split that has slices of one scan in training and test
 EXTERNAL = "external"
-INTERVALS = f"95 % intervals from {REPEATS:,} resamples of whole patients"
+INTERVALS = "95 % intervals over whole patients"
 
 MEANINGS = {
     "Accuracy": "share of slices or scans whose most probable class is the true one",

@@ -12,7 +12,7 @@ from PIL import Image
 from kidney.artifact.card import ModelCard
 from kidney.artifact.overlay import evidence_overlay, png_bytes, within
 from kidney.artifact.predictor import Prediction
-from kidney.artifact.series import answer_study
+from kidney.artifact.series import read_series
 from kidney.imaging.windows import MIN_HU
 from kidney.serving import schemas
 from kidney.serving.inference.decode import Series, Slice
@@ -160,16 +160,18 @@ def _series(
     """Encode what the slices make together; `first` is the index of the first of them."""
     probabilities = np.stack([one.probabilities for one in predictions])
     decisions = [one.decision for one in predictions]
-    pooled = answer_study(probabilities, decisions, card.classes, card.rules)
+    result = read_series(
+        probabilities, decisions, card.classes, card.rules, in_order=series.kind == "dicom"
+    )
     return schemas.SeriesPrediction(
         kind=series.kind,
         slices=list(range(first, first + len(predictions))),
-        probabilities=dict(zip(card.classes, pooled.probabilities.tolist(), strict=True)),
-        label=pooled.decision.label,
-        decision=pooled.decision.outcome,
-        decisive=[first + position for position in pooled.decisive],
-        counts=pooled.counts,
-        suspected=pooled.suspected,
+        probabilities=dict(zip(card.classes, result.probabilities.tolist(), strict=True)),
+        label=result.label,
+        decision=result.outcome,
+        decisive=[first + position for position in result.decisive],
+        counts=result.counts,
+        suspected=result.suspected,
         skipped=[schemas.Skipped(**one._asdict()) for one in series.skipped],
         view=series.view,
         slice_mm=series.slice_mm,

@@ -15,7 +15,7 @@ from kidney.data.scans.boundaries import (
 )
 from kidney.data.scans.grouping import LINKED, SAME_SCAN, chain, scan_names
 from kidney.imaging.appearance import thumbnail
-from tests.data.test_scans import A, B, between
+from tests.data.scans.test_grouping import A, B, between
 from tests.helpers.data_slices import scan
 
 

@@ -16,6 +16,7 @@ def rows(**columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame({"path": [f"Cyst/{n}.png" for n in range(1, 7)], "label": "cyst"})
     for name in ("scan", "patient", "phase", "view"):
         table[name] = columns.get(name, [""] * 6)
+    table["width"], table["height"] = 64, 48
     return table
 
 

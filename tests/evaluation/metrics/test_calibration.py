@@ -10,12 +10,17 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from kidney.evaluation.metrics.calibration import (
     BINS,
     TEMPERATURES,
+    adjusted_bias,
+    balanced_weights,
+    brier_score,
+    calibration_line,
+    class_prior,
     error_by_chance,
     expected_calibration_error,
     fit_temperature,
     reliability,
 )
-from kidney.evaluation.metrics.scan_level import scan_weights
+from kidney.evaluation.metrics.classification import group_weights
 
 
 def answers(seed: int, count: int, spread: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +66,7 @@ def test_many_slices_of_one_scan_weigh_no_more_than_that_scan():
     repeats = np.where(np.arange(30) == 0, 500, 1)
     rows = np.repeat(np.arange(30), repeats)
     scans = np.array([f"s{row}" for row in rows])
-    assert fit_temperature(logits[rows], labels[rows], scan_weights(scans)) == pytest.approx(
+    assert fit_temperature(logits[rows], labels[rows], group_weights(scans)) == pytest.approx(
         fit_temperature(logits, labels, np.ones(30))
     )
 
@@ -157,3 +162,66 @@ def test_true_probabilities_err_as_much_as_chance_does():
         errors.append(expected_calibration_error(confidence, called == labels))
     assert error_by_chance(probabilities, names).mean() == pytest.approx(np.mean(errors), rel=0.1)
     assert error_by_chance(np.eye(4)[[0, 1, 2]], names[:3]).max() == 0.0
+
+
+def skewed(seed: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits with the prior of a skewed set in them, labels, and that prior."""
+    generator = np.random.default_rng(seed)
+    prior = np.array([0.6, 0.25, 0.1, 0.05])
+    labels = generator.choice(4, count, p=prior)
+    # Unit normal scores about the true class: their log likelihood ratio plus the log prior.
+    scores = generator.normal(size=(count, 4)) + 1.5 * np.eye(4)[labels]
+    return 1.5 * scores + np.log(prior), labels, prior
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_prior_is_divided_out_by_the_bias_alone(temperature: float):
+    logits, labels, prior = skewed(0, 20_000)
+    weights = np.ones(len(labels))
+    found = class_prior(labels, weights, 4)
+    np.testing.assert_allclose(found, prior, atol=0.01)
+    balanced = balanced_weights(labels, weights)
+    fitted = fit_temperature(temperature * logits, labels, balanced, found)
+    assert fitted == pytest.approx(temperature, rel=0.05)
+    shifted = temperature * logits + adjusted_bias(np.zeros(4), found, fitted)
+    probabilities = softmax(shifted / fitted, axis=1)
+    plain = softmax(logits, axis=1) / found
+    np.testing.assert_allclose(probabilities, plain / plain.sum(axis=1, keepdims=True), atol=0.05)
+    assert (probabilities.argmax(axis=1) == 3)[labels == 3].mean() > 1.5 * (
+        (logits.argmax(axis=1) == 3)[labels == 3].mean()
+    )
+
+
+def test_a_class_that_does_not_occur_has_a_prior_and_no_weight():
+    labels = np.array([0, 0, 2])
+    prior = class_prior(labels, np.ones(3), 3)
+    assert prior.sum() == pytest.approx(1)
+    assert 0 < prior[1] < prior[2] < prior[0]
+    weights = balanced_weights(labels, np.array([1.0, 0.5, 0.5]))
+    assert weights.sum() == pytest.approx(2)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 2].sum())
+
+
+@given(st.floats(0.3, 3.0), st.floats(-1.5, 1.5), st.integers(0, 100))
+@settings(max_examples=15, deadline=None)
+def test_a_known_calibration_line_is_found(slope: float, intercept: float, seed: int):
+    generator = np.random.default_rng(seed)
+    told = generator.normal(size=6000)
+    has = generator.random(6000) < 1 / (1 + np.exp(-(slope * told + intercept)))
+    found = calibration_line(1 / (1 + np.exp(-told)), has)
+    assert found == pytest.approx((slope, intercept), abs=0.25)
+
+
+def test_what_has_no_calibration_line_has_none():
+    probability = np.linspace(0.1, 0.9, 20)
+    for has in (np.ones(20, bool), np.zeros(20, bool), probability > 0.5):
+        assert np.isnan(calibration_line(probability, has)).all()
+    certain = np.repeat([0.0, 1.0], 10)
+    assert np.isfinite(calibration_line(certain, np.arange(20) % 3 == 0)).all()
+
+
+def test_the_brier_score_has_its_known_ends():
+    labels = np.array([0, 1, 2])
+    assert brier_score(np.eye(3), labels) == 0
+    assert brier_score(np.eye(3)[[1, 2, 0]], labels) == 2
+    assert brier_score(np.full((3, 3), 1 / 3), labels) == pytest.approx(2 / 3)

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from kidney.errors import ArtifactError
-from kidney.evaluation.metrics.group_figures import group_figures
+from kidney.evaluation.metrics.classification import group_figures
 from kidney.evaluation.report.cards import (
     artifact_card,
     headline_table,

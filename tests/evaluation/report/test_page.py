@@ -88,7 +88,7 @@ def test_the_headline_has_figures_intervals_and_the_number_of_scans():
         [name, cell(figures[f"sensitivity_{name}"]), cell(figures[f"specificity_{name}"])]
         for name in CLASSES[1:]
     ]
-    assert "of whole patients (20)" in document.text["Summary"]
+    assert "over whole patients (20)" in document.text["Summary"]
 
 
 def test_thresholds_are_shown_where_the_result_has_one_of_each():

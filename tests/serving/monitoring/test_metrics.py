@@ -62,7 +62,10 @@ def test_requests_are_counted_by_route_method_and_status(client, send):
 
 
 def test_slices_decisions_labels_and_scores_are_counted(tmp_path):
-    card = replace(CARD, rules=replace(CARD.rules, ood_above=0.9))
+    rules = replace(
+        CARD.rules, ood_above=0.9, suspect_from={"cyst": 2.0, "tumor": 2.0, "stone": 2.0}
+    )
+    card = replace(CARD, rules=rules)
     path = write_tiny_model(tmp_path / "kidney.onnx", card=card, ood_score=True)
     client = create_app(Settings(model=path, threads=1, auth=False)).test_client()
     files = [(io.BytesIO(encode(gradient() // 2)), "x.png"), (io.BytesIO(WHITE), "x.png")]
