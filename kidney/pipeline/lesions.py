@@ -213,5 +213,3 @@ def _labelled_slices(
         if (source.name, one.record.path) in names
     ]
     return [pixels for pixels, _ in found], np.array([label for _, label in found], np.int64)
-
-

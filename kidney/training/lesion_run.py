@@ -121,7 +121,9 @@ def open_data(spec: LesionSpec) -> LesionData:
             f"Expected `without` to name sources, but there is no {', '.join(sorted(unknown))}.",
             f"There are {', '.join(source.name for source in sources)}.",
         )
-    stores = [open_store(source, spec.folder, spec.cache, CUT_OUT) for source in sources]
+    stores = [
+        open_store(source, spec.folder, spec.cache, CUT_OUT, spec.image_size) for source in sources
+    ]
     dataset = LesionDataset(stores, spec.image_size, spec.folds)
     name = bank_name(dataset, [store.name for store in stores], spec.weights_identity, spec.seed)
     bank = fill_bank(

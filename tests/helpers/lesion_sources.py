@@ -85,4 +85,4 @@ def stores(folder: Path) -> list[SliceStore]:
     write_masked(folder / "kits")
     write_classes(folder / "public")
     sources = [masked_source(), class_source()]
-    return [open_store(one, folder, folder / "cache", CUT_OUT) for one in sources]
+    return [open_store(one, folder, folder / "cache", CUT_OUT, 96) for one in sources]

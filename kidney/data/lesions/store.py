@@ -29,7 +29,7 @@ from kidney.errors import DataError
 from kidney.files import whole_folder
 from kidney.imaging.windows import ABDOMEN, MIN_HU, to_grey
 
-STORE_SIZE = 300  # side of a cut-out in pixels
+LARGER = 300 / 256  # times the side of what the network gets: zooming in loses little
 STONE_SHARE = 0.3  # of a pixel: a stone of half a millimetre would vanish at 0.5
 _RECORDS, _IMAGES, _MASKS = "records.json", "images.bin", "masks.bin"
 _VERSION = 1  # of what readers and this module make of the same files
@@ -110,7 +110,9 @@ def shown(slice_: SourceSlice) -> NDArray[np.uint8]:
     return slice_.pixels.astype(np.uint8)
 
 
-def open_store(source: Source, folder: Path, cache: Path, cut_out: CutOut) -> SliceStore:
+def open_store(
+    source: Source, folder: Path, cache: Path, cut_out: CutOut, image_size: int
+) -> SliceStore:
     """Return the cut-outs of a source, made where they are missing.
 
     Args:
@@ -118,17 +120,19 @@ def open_store(source: Source, folder: Path, cache: Path, cut_out: CutOut) -> Sl
         folder: holds its files.
         cache: where the store lies, in a folder of its own named by all that it depends on.
         cut_out: how the body is cut out.
+        image_size: side in pixels of what the network gets.
 
     Raises:
         DataError: the source cannot be read, or has no slices.
     """
-    path = cache / f"slices-{source.name}-{_digest(source, folder)}"
+    size = round(image_size * LARGER)
+    path = cache / f"slices-{source.name}-{_digest(source, folder, size)}"
     if not path.is_dir():
         slices = tqdm(source.slices(folder, cache, lambda _: True), desc=source.name, unit="slice")
         with whole_folder(path) as temporary:
-            _write(temporary, slices, cut_out, source.name)
+            _write(temporary, slices, cut_out, source.name, size)
     records = load_records((path / _RECORDS).read_bytes(), str(path))
-    shape = (len(records), STORE_SIZE, STORE_SIZE)
+    shape = (len(records), size, size)
     return SliceStore(
         source,
         path.name,
@@ -138,13 +142,15 @@ def open_store(source: Source, folder: Path, cache: Path, cut_out: CutOut) -> Sl
     )
 
 
-def _write(folder: Path, slices: Iterable[SourceSlice], cut_out: CutOut, name: str) -> None:
+def _write(
+    folder: Path, slices: Iterable[SourceSlice], cut_out: CutOut, name: str, size: int
+) -> None:
     records = []
     with (folder / _IMAGES).open("wb") as images, (folder / _MASKS).open("wb") as masks:
         for slice_ in slices:
-            image, region = cut_out.image(slice_, STORE_SIZE)
+            image, region = cut_out.image(slice_, size)
             images.write(np.rint(image).astype(np.int16).tobytes())
-            masks.write(cut_out.mask(slice_.mask, region, STORE_SIZE).tobytes())
+            masks.write(cut_out.mask(slice_.mask, region, size).tobytes())
             records.append(slice_.record)
     if not records:
         raise DataError(
@@ -153,7 +159,7 @@ def _write(folder: Path, slices: Iterable[SourceSlice], cut_out: CutOut, name: s
     (folder / _RECORDS).write_bytes(dump_records(records))
 
 
-def _digest(source: Source, folder: Path) -> str:
+def _digest(source: Source, folder: Path, size: int) -> str:
     """Return 10 hexadecimal digits of what a store is made from: files, reader, this version."""
     keywords = getattr(source.read, "keywords", {})
     name = getattr(getattr(source.read, "func", source.read), "__name__", "")
@@ -165,5 +171,5 @@ def _digest(source: Source, folder: Path) -> str:
         for role, names in source.files.items()
     }
     pools = sorted(source.pools)
-    key = json.dumps([_VERSION, STORE_SIZE, name, keywords, files, pools], sort_keys=True)
+    key = json.dumps([_VERSION, size, name, keywords, files, pools], sort_keys=True)
     return hashlib.sha256(key.encode()).hexdigest()[:10]

@@ -8,7 +8,7 @@ import torch
 from kidney.data.lesions.augment import warp
 from kidney.data.lesions.dataset import LesionDataset, assign_folds, targets
 from kidney.data.lesions.records import KIDNEY, STONE, TUMOR, SliceRecord
-from kidney.data.lesions.store import STORE_SIZE, SliceStore
+from kidney.data.lesions.store import SliceStore
 from tests.helpers.lesion_sources import body, stores
 
 
@@ -24,7 +24,7 @@ def dataset(opened: list[SliceStore]) -> LesionDataset:
 
 def test_cut_outs_keep_image_and_mask_together(opened: list[SliceStore]):
     kits = opened[0]
-    assert kits.images.shape == kits.masks.shape == (8, STORE_SIZE, STORE_SIZE)
+    assert kits.images.shape == kits.masks.shape == (8, 112, 112)
     for image, mask in zip(kits.images, kits.masks, strict=True):
         assert image[mask == KIDNEY].mean() == pytest.approx(180, abs=8)
     assert kits.images[1][kits.masks[1] == TUMOR].mean() == pytest.approx(100, abs=8)
