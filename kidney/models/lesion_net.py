@@ -159,7 +159,7 @@ def gated(logits: Tensor) -> Tensor:
         Of each lesion's logit and the log probability of the finder, eased by one, the sum: about
         the logit of both together. Far from a kidney nothing counts.
     """
-    # The log of the sigmoid: onnxruntime computes that as such, and loses what is far from a kidney.
+    # The log of a sigmoid, which onnxruntime computes as such and loses far from a kidney.
     return logits[:, 1:] - nnf.softplus(-1.0 - logits[:, :1])
 
 

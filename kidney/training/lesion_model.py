@@ -1,4 +1,4 @@
-"""A trained lesion network and its cross-validation -> a calibrated model with rules and lineage."""
+"""A trained lesion network and its cross-validation -> a calibrated model with its rules."""
 
 from collections.abc import Mapping
 from dataclasses import replace

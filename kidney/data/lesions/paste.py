@@ -24,9 +24,11 @@ _VALUE = {
 }  # fmt: skip
 _BULGES = 0.6  # share of tumours whose middle lies at the kidney's rim
 _Value = TypeVar("_Value", bound=np.generic)
-_LEAST_KIDNEY = 60  # pixels, for a lesion to be pasted at all; ...
+# Lengths and areas are in pixels of a cut-out of this side; others are scaled.
+_SIDE = 256
+_LEAST_KIDNEY = 60  # for a lesion to be pasted at all; ...
 _LEAST_PLACES = 40  # ... and of places where its middle may lie
-_LEAST_TUMOR, _MOST_TUMOR = 15, 3000  # pixels of a donor's tumour: larger ones replace the kidney
+_LEAST_TUMOR, _MOST_TUMOR = 15, 3000  # of a donor's tumour: larger ones replace the kidney
 _BONE = 250  # HU: a patch does not run over ribs and spine
 
 
@@ -85,7 +87,7 @@ def paste_lesions(
     """
     drawn = np.zeros(mask.shape, np.bool_)
     used: list[DonorSlice] = []
-    if (mask == KIDNEY).sum() <= _LEAST_KIDNEY:
+    if (mask == KIDNEY).sum() <= _LEAST_KIDNEY * _scale(mask) ** 2:
         return Pasted(image, mask, drawn, used)
     for _ in range(count):
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
@@ -116,7 +118,7 @@ def _place(mask: Mask, kind: str, rng: np.random.Generator) -> tuple[int, int] |
     if _VALUE[kind] == TUMOR and rng.random() < _BULGES:
         kidney &= ~binary_erosion(kidney, iterations=2)
     places = np.argwhere(kidney)
-    if len(places) < _LEAST_PLACES:
+    if len(places) < _LEAST_PLACES * _scale(mask) ** 2:
         return None
     row, column = places[rng.integers(len(places))]
     return int(row), int(column)
@@ -128,13 +130,15 @@ def _taken(
     """Return a donor's slice shifted so that its patch lies at `place`, and where the patch is."""
     image, mask = warp(donor.image.astype(np.float32), donor.mask, size, rng, zoom=(0.7, 1.5))
     spot = mask == _VALUE[kind]
-    if not spot.sum() >= _LEAST_TUMOR or (kind == "tumor" and spot.sum() > _MOST_TUMOR):
+    scale = _scale(mask)
+    area = spot.sum() / scale**2
+    if area < _LEAST_TUMOR or (kind == "tumor" and area > _MOST_TUMOR):
         return None
     if kind == "healthy":
         inside = np.argwhere(spot)
         row, column = inside[rng.integers(len(inside))]
-        spot &= blob(size, (row, column), float(rng.uniform(4, 14)), rng)
-        if spot.sum() < 10:
+        spot &= blob(size, (row, column), float(rng.uniform(4, 14)) * scale, rng)
+        if spot.sum() < 10 * scale**2:
             return None
     else:
         row, column = np.argwhere(spot).mean(axis=0).round()
@@ -158,7 +162,7 @@ def _made(
 ) -> tuple[Image, NDArray[np.bool_]]:
     """Draw a lesion: values (S, S) in HU, and where it is."""
     low, high = {"solid": (4, 22), "fatty": (4, 20), "cyst": (3, 22), "stone": (1.0, 4.5)}[kind]
-    spot = blob(mask.shape[0], place, float(rng.uniform(low, high)), rng)
+    spot = blob(mask.shape[0], place, float(rng.uniform(low, high)) * _scale(mask), rng)
     healthy = float(np.median(image[mask == KIDNEY]))
     if kind == "cyst":
         level, grain = rng.uniform(-5, 22), 0.0
@@ -172,6 +176,10 @@ def _made(
     texture = _noise(mask.shape, rng.uniform(1.5, 5), rng)
     noise = _noise(mask.shape, 0.7, rng) * float(rng.uniform(4, 12))
     return (level + grain * texture + noise).astype(np.float32), spot
+
+
+def _scale(mask: Mask) -> float:
+    return mask.shape[0] / _SIDE
 
 
 def _noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Image:

@@ -23,7 +23,7 @@ def finder(*parts: tuple[slice, slice, float]) -> np.ndarray:
 def test_a_kidney_grows_from_its_sure_places():
     kidney = finder((slice(2, 6), slice(2, 6), -1.0), (slice(3, 4), slice(3, 4), 2.0))
     assert found_kidneys(kidney).sum() == 16
-    assert found_kidneys(kidney, low=0.0, least_places=1).sum() == 1
+    assert found_kidneys(kidney, low=0.0, least_share=1 / 256).sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_kidney_grows_from_its_sure_places():
 )
 def test_what_is_no_kidney(side: int, value: float, found: bool):
     kidney = finder((slice(0, side), slice(0, side), value))
-    assert found_kidneys(kidney).any() == found
+    assert found_kidneys(kidney, least_share=8 / 256).any() == found
 
 
 def test_coverage_and_dice_are_shares():
