@@ -12,19 +12,18 @@ def main(cfg: DictConfig) -> None:
     """Export the chosen checkpoint, which must have been evaluated, and convert the file."""
     from kidney.export.build import benchmark_line, build_artifact, verification_line
     from kidney.export.convert import convert_artifact
-    from kidney.pipeline.export_parts import material_of
-    from kidney.pipeline.select_checkpoint import choose_checkpoint
+    from kidney.pipeline.checkpoints import choose_checkpoint, export_data
 
     chosen = choose_checkpoint(cfg)
     print(f"Exporting {chosen.checkpoint} because {chosen.reason}", flush=True)
     artifacts = Path(cfg.artifacts)
     evaluation = artifacts / "evaluation" / cfg.split.name / "metrics.json"
-    parts, figures_of = material_of(cfg, chosen.checkpoint)
+    data, figures_of = export_data(cfg, chosen.checkpoint)
     path = artifacts / "kidney.onnx"
-    card = build_artifact(chosen.checkpoint, evaluation, *parts.validation, path)
+    card = build_artifact(chosen.checkpoint, evaluation, *data.validation, path)
     print(f"{verification_line(card.verification)}\n{benchmark_line(path, card.benchmark)}")
     for precision in (name for name, wanted in cfg.export.items() if wanted):
-        print(convert_artifact(path, precision, parts.training.slices, *parts.test, figures_of))
+        print(convert_artifact(path, precision, data.training.slices, *data.test, figures_of))
 
 
 if __name__ == "__main__":

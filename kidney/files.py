@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -37,13 +37,14 @@ def _remove_stale(path: Path) -> None:
         process = file.name.split(".")[-2]
         try:
             old = time.time() - file.stat().st_mtime > _STALE_SECONDS
-            if old and process.isdecimal() and not _is_alive(int(process)):
+            if old and process.isdecimal() and not is_alive(int(process)):
                 file.unlink()
         except OSError:  # another writer was faster, or it is of another user
             pass
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this machine runs; True where that cannot be asked."""
     if os.name != "posix":
         return True  # to ask would mean to end it
     try:
@@ -87,34 +88,26 @@ def _put_back(replaced: Path, path: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path, waiting: str) -> Iterator[BinaryIO]:
-    """Open `path` to append to, unbuffered, for this process alone; an empty one does not stay.
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; other processes on the same disk wait.
 
     Args:
-        path: the file; it is made where there is none, and the block may move it.
-        waiting: said on stderr where another process has it, before it is waited for.
+        path: the lock file; it is made where there is none, and may stay.
+        waiting: printed to stderr before waiting for another process.
     """
-    import fcntl  # there is none on Windows, where the rest of this module works
+    from filelock import FileLock, Timeout
 
-    while True:
-        with path.open("ab", buffering=0) as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                print(waiting, file=sys.stderr, flush=True)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if not _is_at(path, file):  # the other process has moved or removed it meanwhile
-                continue
-            try:
-                yield file
-            finally:
-                if _is_at(path, file) and not os.fstat(file.fileno()).st_size:
-                    path.unlink()
-            return
-
-
-def _is_at(path: Path, file: BinaryIO) -> bool:
-    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(waiting, file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: Path, text: str) -> None:

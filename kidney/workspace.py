@@ -1,7 +1,8 @@
-"""Where a notebook finds what the commands wrote: a workspace and the data set in it."""
+"""A workspace: the folders that the commands write, and how a notebook finds them."""
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from kidney.errors import DataError
@@ -12,6 +13,37 @@ _REMEDY = (
     "Run the commands of the README first, or name the folder that `workspace=` named: "
     f"{WORKSPACE}=demo after `make demo`."
 )
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the commands write.
+
+    Attributes:
+        root: the folder that `workspace` names.
+        artifacts: evaluations and kidney.onnx.
+    """
+
+    root: Path
+    artifacts: Path
+
+    def data(self, name: str) -> Path:
+        """Return the folder of a data set."""
+        return self.root / "data" / name
+
+    @property
+    def runs(self) -> Path:
+        """Trainings; absolute, since a training may change its working folder."""
+        return self.root.absolute() / "runs"
+
+    @property
+    def cache(self) -> Path:
+        """Whatever can be computed or downloaded again."""
+        return self.root / "cache"
+
+    def evaluation(self, name: str) -> Path:
+        """Return the folder of an evaluation, named by its split or external set."""
+        return self.artifacts / "evaluation" / name
 
 
 def find_workspace(environment: Mapping[str, str] = os.environ) -> Path:

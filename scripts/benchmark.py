@@ -20,8 +20,8 @@ from benchmarks.scoring import scoring_rows
 from benchmarks.training import training_rows
 
 from kidney.files import write_text
-from kidney.tracking.code import code_version
-from kidney.training.memory import keep_freed_memory
+from kidney.tracking.runs import code_version
+from kidney.training.fit import keep_freed_memory
 
 PARTS = ("data", "training", "export", "runtime", "http", "scoring")
 
@@ -45,7 +45,7 @@ def main() -> None:
         parser.error(f"expected parts among {', '.join(PARTS)}, but got {', '.join(unknown)}")
     keep_freed_memory()
     torch.set_num_threads(2)
-    of_demo = next(iter(sorted(ROOT.glob("runs/*/best.ckpt"), reverse=True)), None)
+    of_demo = next(iter(sorted(ROOT.glob("runs/*/model.ckpt"), reverse=True)), None)
     measures = {
         "data": data_rows,
         "training": training_rows,

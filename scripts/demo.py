@@ -37,7 +37,7 @@ def main() -> None:
         f"Tracking store    {WORKSPACE}/mlflow.db  "
         f"(mlflow ui --backend-store-uri sqlite:///{WORKSPACE}/mlflow.db)\n"
         "A minute of training on 29 synthetic scans is near chance on new ones: this shows that "
-        "the road is open,\nand says nothing about patients.\n"
+        "the pipeline works,\nand says nothing about patients.\n"
         f"Done in {time.monotonic() - began:.0f} s."
     )
 

@@ -21,16 +21,16 @@ def main(cfg: DictConfig) -> None:
 
 
 def _test_part(cfg: DictConfig) -> tuple[Any, Path]:
-    from kidney.pipeline.evaluate_checkpoint import evaluate_stage
+    from kidney.pipeline.evaluate import evaluate_checkpoint
 
-    return evaluate_stage(cfg)
+    return evaluate_checkpoint(cfg)
 
 
 def _external(cfg: DictConfig) -> tuple[Any, Path]:
     import numpy as np
 
     from kidney.artifact.predictor import Predictor
-    from kidney.pipeline.evaluate_external import evaluate_external
+    from kidney.pipeline.evaluate import evaluate_external
 
     predictor = Predictor(Path(cfg.artifact))
 

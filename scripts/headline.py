@@ -17,17 +17,17 @@ def main(cfg: DictConfig) -> None:
     from kidney.evaluation.report.cards import headline_table
 
     leaky = _pooled(cfg, {"split": {"name": "leaky"}})
-    by_scan = _pooled(cfg, {"beside": {"random": str(leaky.folder / "metrics.json")}})
+    by_scan = _pooled(cfg, {"compare": {"random": str(leaky.folder / "metrics.json")}})
     print(headline_table({"random slices (they leak)": leaky.result, "by scan": by_scan.result}))
     print(f"Report: {by_scan.folder / 'report.html'}")
 
 
 def _pooled(cfg: DictConfig, changes: dict[str, dict[str, str]]) -> Any:
-    from kidney.training.crossval import cross_validate
+    from kidney.pipeline.train import cross_validate_stage
 
     changed = OmegaConf.merge(cfg, changes)
     assert isinstance(changed, DictConfig)
-    return cross_validate(changed, *prepare(changed))
+    return cross_validate_stage(changed, *prepare(changed))
 
 
 if __name__ == "__main__":

@@ -29,11 +29,11 @@ def _artifact(cfg: DictConfig) -> tuple[Any, Path]:
 
     predictor = Predictor(Path(cfg.artifact))
 
-    def answer(slice_: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Any]:
-        said = predictor.predict([slice_])[0]
-        return said.evidence, said.region
+    def predict(slice_: NDArray[np.uint8]) -> tuple[NDArray[np.float32], Any]:
+        prediction = predictor.predict([slice_])[0]
+        return prediction.evidence, prediction.region
 
-    return localise_artifact(cfg, predictor.card, answer)
+    return localise_artifact(cfg, predictor.card, predict)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ from kidney.pipeline.entry import entry_point
 
 @entry_point
 def main(cfg: DictConfig) -> None:
-    """Judge the artifact against the champion, or go back to the champion before."""
+    """Judge the artifact against the champion, or roll back to the previous champion."""
     from kidney.artifact.predictor import check_artifact
-    from kidney.pipeline.promote import go_back, promote
+    from kidney.pipeline.promote import promote, roll_back_champion
 
     if cfg.registry.roll_back:
-        print(go_back(cfg))
+        print(roll_back_champion(cfg))
         return
     artifact = Path(cfg.artifact or Path(cfg.artifacts, "kidney.onnx"))
     print(promote(cfg, artifact, check_artifact(artifact)))

@@ -10,7 +10,7 @@ from kidney.pipeline.entry import entry_point
 
 @entry_point
 def main(cfg: DictConfig) -> None:
-    """Deal the scans and print the parts of the chosen fold."""
+    """Assign the scans to folds and print the parts of the chosen fold."""
     path = split_stage(cfg)
     slices = read_manifest(data_folder(cfg))
     split = read_split(data_folder(cfg), cfg.split.name, slices)
@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
         rows = slices[parts == part]
         labels = rows["label"].value_counts().sort_index().to_dict()
         print(f"{part:5} {len(rows):6,} slices of {rows['scan'].nunique():4} scans  {labels}")
-    print(f"Split {split['name']!r} in {split['folds']} folds: {path}")
+    print(f"Split {split.name!r} in {split.folds} folds: {path}")
 
 
 if __name__ == "__main__":

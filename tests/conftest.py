@@ -1,4 +1,4 @@
-"""What tests of several stations share."""
+"""What tests of several folders share."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 # What takes longest begins, so that two processes end at about the same time. One walks the whole
-# road, which the other tests of the pipeline wait for; meanwhile the other does what needs no road.
+# pipeline, which the other tests of its folder wait for; meanwhile the other does what needs none.
 ORDER = (
-    "pipeline/test_road.py",
+    "pipeline/test_pipeline.py",
     "export",
     "pipeline",
     "browser",

@@ -73,28 +73,23 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_writer_of_that_name(
     assert set(tmp_path.iterdir()) == {path, *others}
 
 
-def test_a_locked_file_is_of_one_process_and_an_empty_one_does_not_stay(tmp_path: Path) -> None:
-    path = tmp_path / "bytes"
+def test_another_process_waits_for_the_lock(tmp_path: Path) -> None:
+    lock, order = tmp_path / "new" / ".lock", tmp_path / "order"
     command = (
         "import sys, pathlib, kidney.files as f\n"
-        "with f.locked(pathlib.Path(sys.argv[1]), 'waiting') as file: file.write(b'b')"
+        "lock, order = map(pathlib.Path, sys.argv[1:])\n"
+        "with f.locked(lock, 'waiting'): order.open('a').write('other')"
     )
-    with locked(path, "") as file:
+    with locked(lock, ""):
         other = subprocess.Popen(
-            [sys.executable, "-c", command, path], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", command, lock, order], stderr=subprocess.PIPE, text=True
         )
         assert other.stderr is not None
         assert other.stderr.readline() == "waiting\n"
-        file.write(b"a")
-        path.rename(tmp_path / "finished")
-    assert other.wait(20) == 0
+        order.write_text("first ")
+    assert other.wait() == 0
     other.stderr.close()
-    assert path.read_bytes() == b"b", "and not into the file that was moved away"
-    assert (tmp_path / "finished").read_bytes() == b"a"
-    path.unlink()
-    with locked(path, ""):
-        assert path.exists()
-    assert not path.exists()
+    assert order.read_text() == "first other"
 
 
 def test_a_folder_replaces_the_old_one_as_a_whole(tmp_path: Path) -> None:

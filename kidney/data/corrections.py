@@ -61,17 +61,17 @@ def corrected(corrections: Corrections, path: str, frame: int) -> dict[str, str]
     if not corrections:
         return {}
     file = PurePosixPath(path)
-    said: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name in (*map(str, reversed(file.parents)), *_ends(file, frame)):
-        said |= corrections.get(name, {})
-    return said
+        values |= corrections.get(name, {})
+    return values
 
 
-def misfits(corrections: Corrections, seen: Iterable[tuple[str, int]]) -> list[str]:
+def unmatched_rows(corrections: Corrections, slices: Iterable[tuple[str, int]]) -> list[str]:
     """Name the rows that speak of none of the slices (path, frame), or of files in two folders."""
     folders: set[str] = set()
     files_of: dict[str, set[str]] = {}
-    for path, frame in seen:
+    for path, frame in slices:
         file = PurePosixPath(path)
         folders |= set(map(str, file.parents))
         for name in _ends(file, frame):

@@ -5,8 +5,7 @@ templates/data_card.md; what no file says of a set stands in templates/data_card
 block above them is what the Hugging Face Hub reads.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from markupsafe import Markup
 
 from kidney.data.manifest import fingerprint
-from kidney.data.split import fold_of_slices
+from kidney.data.split import Split, fold_of_slices
 from kidney.data.validation.checks import LEVELS
 from kidney.data.validation.confounders import KINDS, STRONG, by_scan
 from kidney.data.validation.leakage import Leakage
@@ -35,7 +34,7 @@ def data_card(
     slices: pd.DataFrame,
     rejected: pd.DataFrame,
     doubtful: pd.DataFrame,
-    split: Mapping[str, Any],
+    split: Split,
     report: ValidationReport,
     random: Leakage,
 ) -> str:
@@ -80,7 +79,7 @@ def data_card(
         least_sure=doubtful["confidence"].min(),
         estimated={KINDS[kind]: count for kind, count in unsure.items() if count},
         folds=_folds(slices, split),
-        leaks=_leaks(str(split["name"]), report.leakage, random),
+        leaks=_leaks(split.name, report.leakage, random),
         biases=[
             (bias.title, f"{bias.effect:.2f}" + (" (large)" if bias.effect >= STRONG else ""),
              f"{bias.accuracy:.0%}")
@@ -114,7 +113,7 @@ def _class_rows(slices: pd.DataFrame) -> Iterator[tuple[object, ...]]:
         )  # fmt: skip
 
 
-def _folds(slices: pd.DataFrame, split: Mapping[str, Any]) -> Markup:
+def _folds(slices: pd.DataFrame, split: Split) -> Markup:
     fold = fold_of_slices(slices, split)
     scans = slices.groupby(["label", fold])["scan"].nunique().unstack(fill_value=0)
     rows = [(label, *row) for label, row in zip(scans.index, scans.to_numpy(), strict=True)]

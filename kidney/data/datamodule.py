@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
@@ -11,9 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from kidney.data.cache import SliceCache, open_cache
-from kidney.data.manifest import read_manifest
 from kidney.data.sampler import ScanSampler
-from kidney.data.split import parts_of, read_split
+from kidney.data.split import Split, parts_of
 from kidney.errors import DataError
 
 Batch = dict[str, Tensor]
@@ -53,88 +53,90 @@ class SliceDataset(Dataset[Batch]):
 
 
 class FeatureDataset(Dataset[Batch]):
-    """What the frozen part of a network made of slices, computed once, in the place of slices.
+    """Features that the frozen part of a network computed of slices.
 
     Args:
-        views: one array (slices of the manifest, ...) a view, of any float type.
-        rows: which slices, in order. Item i is slice i of the first view; the other views follow.
+        features: arrays (slices of the manifest, ...) of any float type: the features of the slices
+            as they are, then of each augmentation.
+        rows: which slices, in order. Item i is slice i of the first array; the others follow.
         labels: class index of every row of the manifest.
     """
 
     def __init__(
         self,
-        views: Sequence[NDArray[np.floating]],
+        features: Sequence[NDArray[np.floating]],
         rows: NDArray[np.int64],
         labels: NDArray[np.int64],
     ) -> None:
-        self._views, self._rows, self._labels = views, rows, labels
+        self._features, self._rows, self._labels = features, rows, labels
 
     def __len__(self) -> int:
-        return len(self._views) * len(self._rows)
+        return len(self._features) * len(self._rows)
 
     def __getitem__(self, index: int) -> Batch:
         """Return features float32 (C,) or maps float32 (C, h, w), and label int64 ()."""
-        view, place = divmod(index, len(self._rows))
-        row = self._rows[place]
+        augmentation, item = divmod(index, len(self._rows))
+        row = self._rows[item]
         return {
-            "features": torch.from_numpy(self._views[view][row].astype(np.float32)),
+            "features": torch.from_numpy(self._features[augmentation][row].astype(np.float32)),
             "labels": torch.tensor(self._labels[row]),
         }
 
 
 class KidneyDataModule(pl.LightningDataModule):
-    """Manifest, split file and slice cache of one data folder, for Lightning.
+    """Manifest, split and slice cache of one data folder, for Lightning.
 
     Args:
         folder: the data folder, for example data/ct_kidney.
+        slices: its manifest.
         classes: class names in the order of the model's outputs.
-        split: name of the split file.
+        split: its folds.
         fold: the fold that is the test part; 0 is the holdout.
         validation_fold: the fold that is the validation part; None is the one after `fold`.
         prepare: see SliceDataset.
         batch_size: slices a step.
-        workers: loader processes.
+        num_workers: loader processes.
         seed: of the order in which slices are seen.
-        per_scan: slices of each scan that an epoch shows.
+        slices_per_scan: slices of each scan that an epoch shows.
         features: see FeatureDataset; given, batches carry these instead of images. Training sees
-            all views, validation and test the first.
+            all of them, validation and test the first.
     """
 
     def __init__(
         self,
         folder: Path,
+        slices: pd.DataFrame,
         classes: Sequence[str],
-        split: str,
+        split: Split,
         fold: int,
         validation_fold: int | None,
         prepare: Callable[[Tensor], Tensor],
         batch_size: int,
-        workers: int,
+        num_workers: int,
         seed: int,
-        per_scan: int,
+        slices_per_scan: int,
         features: Sequence[NDArray[np.floating]] | None = None,
     ) -> None:
         super().__init__()
-        self.folder, self.classes = folder, list(classes)
+        self.folder, self.slices, self.classes = folder, slices, list(classes)
         self.split, self.fold, self.validation_fold = split, fold, validation_fold
         self.prepare, self.batch_size = prepare, batch_size
-        self.workers, self.seed, self.per_scan, self.features = workers, seed, per_scan, features
+        self.num_workers, self.seed = num_workers, seed
+        self.slices_per_scan, self.features = slices_per_scan, features
 
     def setup(self, stage: str | None = None) -> None:  # noqa: ARG002  Lightning's signature
-        """Read manifest and split.
+        """Assign the slices to parts and open their cache.
 
         Raises:
             DataError: a scan crosses the parts, a part is empty, or a label is unknown.
         """
-        self.slices = read_manifest(self.folder)
         unknown = sorted(set(self.slices["label"]) - set(self.classes))
         if unknown:
             raise DataError(
                 f"Expected labels among {self.classes}, but the manifest has {unknown}.",
                 "Ingest again with data.classes that name every label.",
             )
-        split = read_split(self.folder, self.split, self.slices)
-        self.parts = parts_of(self.slices, split, self.fold, self.validation_fold)
+        self.parts = parts_of(self.slices, self.split, self.fold, self.validation_fold)
         self.cache = open_cache(self.folder, self.slices)
         self.labels = self.slices["label"].map(self.classes.index).to_numpy(np.int64)
 
@@ -143,7 +145,7 @@ class KidneyDataModule(pl.LightningDataModule):
         return np.flatnonzero(self.parts.isin(parts))
 
     def dataset(self, part: str) -> Dataset[Batch]:
-        """Return a part's slices, or features where these are given; training has all views."""
+        """Return a part's slices, or features where these are given; training has all of them."""
         if part == "train" and self.features is not None:
             return FeatureDataset(self.features, self.rows(part), self.labels)
         return self.plain(self.rows(part))
@@ -160,10 +162,10 @@ class KidneyDataModule(pl.LightningDataModule):
         ranks, rank = (
             (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         )
-        views = 1 if self.features is None else len(self.features)
-        scans = np.tile(self.slices["scan"].to_numpy()[self.rows("train")], views)
+        copies = 1 if self.features is None else len(self.features)
+        scans = np.tile(self.slices["scan"].to_numpy()[self.rows("train")], copies)
         # Lightning calls set_epoch, so a resumed run sees the same order as an undisturbed one.
-        sampler = ScanSampler(dataset, scans, self.per_scan, ranks, rank, self.seed)
+        sampler = ScanSampler(dataset, scans, self.slices_per_scan, ranks, rank, self.seed)
         # One slice alone has no spread to be normalised by.
         return self._loader(dataset, sampler=sampler, drop_last=len(sampler) > self.batch_size)
 
@@ -181,13 +183,13 @@ class KidneyDataModule(pl.LightningDataModule):
         sampler: Sampler[int] | None = None,
         drop_last: bool = False,
     ) -> DataLoader[Batch]:
-        workers = 0 if self.features is not None else self.workers
+        num_workers = 0 if self.features is not None else self.num_workers
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            num_workers=workers,
-            persistent_workers=workers > 0,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )

@@ -1,4 +1,4 @@
-"""Source -> raw files -> manifest: the first station."""
+"""Source -> raw files -> manifest: the first stage."""
 
 import os
 from collections import deque
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from kidney.data.cache import Decoded, open_thumbnails, write_cache
-from kidney.data.corrections import Corrections, corrected, misfits, read_corrections
+from kidney.data.corrections import Corrections, corrected, read_corrections, unmatched_rows
 from kidney.data.manifest import REJECTED_COLUMNS, write_manifest
 from kidney.data.readers.interface import RawSlice, Reader, Refused, Task
 from kidney.data.scans.describe import describe
@@ -59,7 +59,7 @@ def ingest(
         sorter = _Sorter(known, list(classes))
         write_cache(folder, sorter.usable(_run_all(read(raw))))
         slices = pd.DataFrame(sorter.rows)
-        if known and (missed := misfits(known, sorter.seen)):
+        if known and (missed := unmatched_rows(known, sorter.seen)):
             raise DataError(
                 f"Expected every path of {corrections} to be that of one file or a folder, but "
                 f"{missed[:3]} are not.",
@@ -95,8 +95,8 @@ class _Sorter:
             reason = item.reason if isinstance(item, Refused) else self._doubt(item)
             if isinstance(item, Refused) or reason or small is None:
                 expected = isinstance(item, Refused) and item.expected
-                told = {"path": item.path, "reason": reason, "expected": "yes" if expected else ""}
-                self.rejected.append({name: _printable(text) for name, text in told.items()})
+                row = {"path": item.path, "reason": reason, "expected": "yes" if expected else ""}
+                self.rejected.append({name: _printable(text) for name, text in row.items()})
                 continue
             row = _row(item) | corrected(self.corrections, item.path, item.frame)
             self.rows.append(row)
@@ -119,8 +119,8 @@ class _Sorter:
             return item.doubt
         label = known or item.label
         if label not in self.classes:
-            said = f"has the label {label!r}" if label else "has no label"
-            return f"{item.path} {said}, but classes are {', '.join(self.classes)}."
+            problem = f"has the label {label!r}" if label else "has no label"
+            return f"{item.path} {problem}, but classes are {', '.join(self.classes)}."
         return ""
 
 

@@ -1,4 +1,4 @@
-"""Pictures that are no kidney CT, to try whether a model refuses them: made here, or read."""
+"""Out-of-distribution sets: pictures that are no kidney CT, synthetic or read from files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,16 +19,16 @@ from kidney.imaging.zip_archive import is_archive, unpack
 Grey = NDArray[np.uint8]
 
 
-class Outsiders(NamedTuple):
+class OodSet(NamedTuple):
     """Pictures uint8 (H, W), 0..255, and what each belongs to: pictures of one are alike."""
 
     slices: list[Grey]
     groups: list[str]
 
 
-def synthetic_outsiders(
+def synthetic_ood_sets(
     slices: Sequence[Grey], scans: Sequence[str], size: int = 256, count: int = 24, seed: int = 0
-) -> dict[str, Outsiders]:
+) -> dict[str, OodSet]:
     """Make pictures that no model of kidneys should answer for.
 
     Args:
@@ -50,10 +50,10 @@ def synthetic_outsiders(
     inverted = [255 - np.asarray(slices[own[len(own) // 2]]) for own in rows.values()]
     chests = [to_grey(generate_thorax(seed * 1_000_000 + k, size, 1)[0]) for k in range(count)]
     return {
-        "noise": Outsiders(noise, [str(number) for number in range(len(noise))]),
-        "flat": Outsiders(flat, [str(number) for number in range(len(flat))]),
-        "inverted": Outsiders(inverted, list(rows)),
-        "thorax": Outsiders(chests, [str(number) for number in range(count)]),
+        "noise": OodSet(noise, [str(number) for number in range(len(noise))]),
+        "flat": OodSet(flat, [str(number) for number in range(len(flat))]),
+        "inverted": OodSet(inverted, list(rows)),
+        "thorax": OodSet(chests, [str(number) for number in range(count)]),
     }
 
 
@@ -78,7 +78,7 @@ def _clipped(values: NDArray[np.float64]) -> Grey:
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def read_outsiders(path: Path, window: Window = ABDOMEN) -> Outsiders:
+def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
     """Read photographs, or CT without a kidney, from a folder or an archive of one.
 
     Args:
@@ -109,8 +109,8 @@ def read_outsiders(path: Path, window: Window = ABDOMEN) -> Outsiders:
     return found
 
 
-def _read_folder(folder: Path, window: Window) -> Outsiders:
-    found = Outsiders([], [])
+def _read_folder(folder: Path, window: Window) -> OodSet:
+    found = OodSet([], [])
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         name = str(file.relative_to(folder))
         try:

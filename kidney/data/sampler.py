@@ -1,4 +1,4 @@
-"""The order of training: every scan counts the same, however many slices it has."""
+"""Sampling order of training: every scan counts the same, however many slices it has."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,13 +11,12 @@ from torch.utils.data import Dataset, DistributedSampler
 class ScanSampler(DistributedSampler[int]):
     """Draw equally many slices of every scan in each epoch.
 
-    Neighbouring slices are near copies: forty of them say little more than four, and a long scan
-    must not outweigh a short one.
+    Neighbouring slices are near copies, and a long scan must not outweigh a short one.
 
     Args:
         dataset: what is drawn from.
         scans: the scan of each of its items.
-        per_scan: slices of a scan an epoch; a scan with fewer is repeated.
+        slices_per_scan: drawn each epoch; a scan with fewer is repeated.
         ranks: processes that share the work.
         rank: which of them this is.
         seed: the order depends on it and on the epoch alone.
@@ -27,7 +26,7 @@ class ScanSampler(DistributedSampler[int]):
         self,
         dataset: Dataset[dict[str, torch.Tensor]],
         scans: Sequence[str] | NDArray[np.str_],
-        per_scan: int,
+        slices_per_scan: int,
         ranks: int,
         rank: int,
         seed: int,
@@ -35,8 +34,8 @@ class ScanSampler(DistributedSampler[int]):
         super().__init__(dataset, ranks, rank, shuffle=True, seed=seed)
         _, number = np.unique(np.asarray(scans), return_inverse=True)
         self._items = [np.flatnonzero(number == scan) for scan in range(number.max() + 1)]
-        self._per_scan = per_scan
-        self.num_samples = -(-len(self._items) * per_scan // ranks)
+        self._slices_per_scan = slices_per_scan
+        self.num_samples = -(-len(self._items) * slices_per_scan // ranks)
         self.total_size = self.num_samples * ranks
 
     def __iter__(self) -> Iterator[int]:
@@ -48,7 +47,7 @@ class ScanSampler(DistributedSampler[int]):
         return iter(every[self.rank :: self.num_replicas].tolist())
 
     def _draw(self, items: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
-        """Draw `per_scan` items, each once before any comes twice."""
-        rounds = -(-self._per_scan // len(items))
+        """Draw `slices_per_scan` items, each once before any comes twice."""
+        rounds = -(-self._slices_per_scan // len(items))
         mixed = [generator.permutation(items) for _ in range(rounds)]
-        return np.concatenate(mixed)[: self._per_scan]
+        return np.concatenate(mixed)[: self._slices_per_scan]

@@ -1,17 +1,17 @@
 """Who is trained on and who is tested on: decided once, by patient, and written to a file.
 
-A split deals all patients, each with all scans, into k folds; where nobody knows the patients, the
+A split assigns all patients, each with all scans, to k folds; where nobody knows the patients, the
 scans. Fold f as test means: fold f is the test part, the validation fold (f + 1 mod k unless
 another is named) the validation part, the rest the training part. The holdout is fold 0. All
 validation folds in turn under one test fold make the nested cross-validation of a sweep. The split
-called `leaky` deals slices instead: it exists to show how far such figures lie.
+called `leaky` assigns slices instead: it exists to show how far such figures lie.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,25 +22,46 @@ from kidney.files import write_text
 
 
 class StaleSplitError(DataError):
-    """A split was made for an earlier manifest; dealing anew makes one that fits."""
+    """A split was made for an earlier manifest; a new one fits."""
 
 
 PARTS = ("train", "val", "test")
 LEAKY = "leaky"
 
 
-def deal(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> dict[str, int]:
-    """Deal patients (or, to show the leak, slices) into folds, each class on its own.
+@dataclass(frozen=True)
+class Split:
+    """Which fold each patient (or slice) belongs to; the content of a split file.
 
-    A patient with several labels is dealt with the one that the fewest patients have. Within a
-    class, patients of one contrast phase and view are dealt one after the other, so that no fold
-    gets all coronal or all enhanced scans of a class.
+    Attributes:
+        name: of the split, for example by_scan.
+        unit: what is assigned to folds: "patient", or "slice" for the leaky split.
+        folds: how many there are.
+        seed: of the assignment.
+        data: fingerprint of the manifest that it was made for.
+        fold_of: patient (or slice name) -> fold, 0 to folds - 1.
+    """
+
+    name: str
+    unit: str
+    folds: int
+    seed: int
+    data: str
+    fold_of: Mapping[str, int]
+
+
+def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> dict[str, int]:
+    """Assign patients (or, to show the leak, slices) to folds, each class on its own.
+
+    A patient with several labels counts for the one that the fewest patients have. Within a class,
+    patients of one contrast phase and view are assigned one after the other, so that no fold gets
+    all coronal or all enhanced scans of a class.
 
     Args:
         slices: the manifest.
         folds: how many, at least 3, since a part needs a fold each for test and validation.
         seed: of the shuffle.
-        by_scan: deal patients; False deals slices.
+        by_scan: assign patients; False assigns slices.
 
     Returns:
         Patient (or slice name) -> fold. Within a class, and within a phase and view of a class, the
@@ -91,24 +112,19 @@ def _units(slices: pd.DataFrame, by_scan: bool) -> pd.DataFrame:
     return table.drop_duplicates("name").set_index("name")[["label", "stratum"]]
 
 
-def dealt(name: str, slices: pd.DataFrame, folds: int, seed: int) -> dict[str, Any]:
-    """Deal the manifest and return what the split file will hold."""
+def make_split(name: str, slices: pd.DataFrame, folds: int, seed: int) -> Split:
+    """Assign the manifest to folds: by slice for the split `leaky`, else by patient."""
     by_scan = name != LEAKY
-    return {
-        "name": name,
-        "unit": "patient" if by_scan else "slice",
-        "folds": folds,
-        "seed": seed,
-        "data": fingerprint(slices),
-        "fold_of": deal(slices, folds, seed, by_scan),
-    }
+    fold_of = assign_folds(slices, folds, seed, by_scan)
+    unit = "patient" if by_scan else "slice"
+    return Split(name, unit, folds, seed, fingerprint(slices), fold_of)
 
 
 def write_split(folder: Path, name: str, slices: pd.DataFrame, folds: int, seed: int) -> Path:
-    """Deal the manifest and write splits/NAME.json below `folder`; returns its path."""
+    """Make a split and write splits/NAME.json below `folder`; returns its path."""
     path = split_path(folder, name)
-    content = dealt(name, slices, folds, seed)
-    write_text(path, json.dumps(content, indent=1, sort_keys=True) + "\n")
+    split = make_split(name, slices, folds, seed)
+    write_text(path, json.dumps(asdict(split), indent=1, sort_keys=True) + "\n")
     return path
 
 
@@ -117,7 +133,7 @@ def split_path(folder: Path, name: str) -> Path:
     return folder / "splits" / f"{name}.json"
 
 
-def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
+def read_split(folder: Path, name: str, slices: pd.DataFrame) -> Split:
     """Read a split and check that it was made for this manifest and covers it.
 
     Raises:
@@ -129,17 +145,19 @@ def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"Expected a split at {path}, but there is none.", remedy)
     try:
-        split: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        made_for, units, known = split["data"], _unit_of(slices, split), range(split["folds"])
-        in_a_fold = {unit for unit, fold in split["fold_of"].items() if fold in known}
-        left_out, called, _ = set(units) - in_a_fold, split["name"], split["seed"]
+        split = Split(**json.loads(path.read_text(encoding="utf-8")))
+        in_a_fold = {unit for unit, fold in split.fold_of.items() if fold in range(split.folds)}
+        left_out = set(_unit_of(slices, split)) - in_a_fold
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} is not a readable split: {error!r}.", remedy) from error
-    if called != name:  # else a copy of leaky.json would pass as any other split
-        raise DataError(f"Expected {path} to be the split {name!r}, but it is {called!r}.", remedy)
-    if made_for != fingerprint(slices):
+    if split.name != name:  # else a copy of leaky.json would pass as any other split
+        raise DataError(
+            f"Expected {path} to be the split {name!r}, but it is {split.name!r}.", remedy
+        )
+    if split.data != fingerprint(slices):
         raise StaleSplitError(
-            f"{path} was made for another manifest ({made_for}, not {fingerprint(slices)}).", remedy
+            f"{path} was made for another manifest ({split.data}, not {fingerprint(slices)}).",
+            remedy,
         )
     if left_out:
         raise DataError(
@@ -150,14 +168,14 @@ def read_split(folder: Path, name: str, slices: pd.DataFrame) -> dict[str, Any]:
     return split
 
 
-def split_fingerprint(split: dict[str, Any]) -> str:
+def split_fingerprint(split: Split) -> str:
     """Return 16 hexadecimal digits that change when any scan changes its fold."""
-    text = json.dumps([split["name"], split["unit"], split["fold_of"]], sort_keys=True)
+    text = json.dumps([split.name, split.unit, split.fold_of], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def parts_of(
-    slices: pd.DataFrame, split: dict[str, Any], fold: int, validation_fold: int | None = None
+    slices: pd.DataFrame, split: Split, fold: int, validation_fold: int | None = None
 ) -> pd.Series:
     """Return "train", "val" or "test" for each slice when `fold` is tested.
 
@@ -176,26 +194,26 @@ def parts_of(
     parts = parts_in(slices, split, fold, validation_fold)
     if empty := sorted(set(PARTS) - set(parts)):
         raise DataError(
-            f"The split {split['name']!r} leaves nothing for {' and '.join(empty)}.",
+            f"The split {split.name!r} leaves nothing for {' and '.join(empty)}.",
             "Write the split again with python scripts/split.py.",
         )
     crossing = patients_that_cross(slices, parts)
-    if crossing and split["name"] != LEAKY:
+    if crossing and split.name != LEAKY:
         raise DataError(
-            f"The split {split['name']!r} leaks: {len(crossing)} patients lie in more than one "
+            f"The split {split.name!r} leaks: {len(crossing)} patients lie in more than one "
             f"part, for example {crossing[:3]}.",
             "Write the split again with python scripts/split.py; never edit it by slices.",
         )
     return parts
 
 
-def check_folds(split: dict[str, Any], fold: int, validation_fold: int | None) -> None:
+def check_folds(split: Split, fold: int, validation_fold: int | None) -> None:
     """See that the split has these folds.
 
     Raises:
         ConfigError: it has not, or one fold is to be both parts.
     """
-    folds = split["folds"]
+    folds = split.folds
     for name, number in (("fold", fold), ("validation_fold", validation_fold)):
         if number is None and name == "validation_fold":
             continue
@@ -211,13 +229,13 @@ def check_folds(split: dict[str, Any], fold: int, validation_fold: int | None) -
         )
 
 
-def validation_fold_of(split: dict[str, Any], fold: int, validation_fold: int | None) -> int:
+def validation_fold_of(split: Split, fold: int, validation_fold: int | None) -> int:
     """Return the fold that is the validation part: the one after `fold` where none is named."""
-    return (fold + 1) % split["folds"] if validation_fold is None else validation_fold
+    return (fold + 1) % split.folds if validation_fold is None else validation_fold
 
 
 def parts_in(
-    slices: pd.DataFrame, split: dict[str, Any], fold: int, validation_fold: int | None = None
+    slices: pd.DataFrame, split: Split, fold: int, validation_fold: int | None = None
 ) -> pd.Series:
     """Return what `parts_of` returns, without its checks: for a look at any split file."""
     validation = validation_fold_of(split, fold, validation_fold)
@@ -228,13 +246,13 @@ def parts_in(
     return parts
 
 
-def fold_of_slices(slices: pd.DataFrame, split: Mapping[str, Any]) -> pd.Series:
+def fold_of_slices(slices: pd.DataFrame, split: Split) -> pd.Series:
     """Return the fold of each slice."""
-    return _unit_of(slices, split).map(split["fold_of"]).rename("fold")
+    return _unit_of(slices, split).map(split.fold_of).rename("fold")
 
 
-def _unit_of(slices: pd.DataFrame, split: Mapping[str, Any]) -> pd.Series:
-    return slice_names(slices) if split["unit"] == "slice" else slices[split["unit"]]
+def _unit_of(slices: pd.DataFrame, split: Split) -> pd.Series:
+    return slice_names(slices) if split.unit == "slice" else slices[split.unit]
 
 
 def patients_that_cross(slices: pd.DataFrame, parts: pd.Series) -> list[str]:

@@ -22,7 +22,6 @@ from kidney.artifact.card import (
     Verification,
     window_contract,
 )
-from kidney.artifact.decision import Rules
 from kidney.errors import ArtifactError
 from kidney.evaluation.report.cards import CAVEATS, USE
 from kidney.export.benchmark import benchmark
@@ -30,8 +29,7 @@ from kidney.export.onnx import to_onnx, write_onnx
 from kidney.export.verify import Slices, verify
 from kidney.files import sha256, whole_file
 from kidney.models.backbones import weights_licence
-from kidney.models.checkpoint import load_checkpoint
-from kidney.models.classifier import KidneyClassifier
+from kidney.models.checkpoint import Checkpoint, load_checkpoint
 from kidney.reporting.labels import class_name
 
 _EVALUATE = "Run python scripts/evaluate.py with the same arguments first."
@@ -60,8 +58,9 @@ def build_artifact(
         ArtifactError: the checkpoint was not evaluated or was trained on a leaky split, or the
             file does not agree with torch. `path` then stays as it was.
     """
-    classifier, hparams = load_checkpoint(checkpoint)
-    card = _card_of(classifier, hparams, read_metrics(evaluation, checkpoint))
+    loaded = load_checkpoint(checkpoint)
+    classifier = loaded.classifier
+    card = _card_of(loaded, read_metrics(evaluation, checkpoint))
     with whole_file(path) as temporary:
         model = to_onnx(classifier)
         write_onnx(model, card, temporary)
@@ -140,41 +139,35 @@ def read_metrics(evaluation: Path, checkpoint: Path) -> Metrics:
     return metrics
 
 
-def _card_of(classifier: KidneyClassifier, hparams: dict[str, Any], metrics: Metrics) -> ModelCard:
+def _card_of(checkpoint: Checkpoint, metrics: Metrics) -> ModelCard:
     """Return the card of a checkpoint; verification and benchmark are still to come."""
-    lineage = hparams["lineage"]
-    if lineage["split"]["name"] == "leaky":
+    classifier, hparams, lineage = checkpoint.classifier, checkpoint.hparams, checkpoint.lineage
+    if lineage.split.name == "leaky":
         raise ArtifactError(
             "Expected a model trained on a split by scan, but this one was trained on 'leaky'.",
             "Leaky runs exist for comparison only. Train with split=by_scan.",
         )
-    if "baseline" not in lineage:
-        raise ArtifactError(
-            "Expected a checkpoint that knows what its training slices look like, but this one is "
-            "of an earlier version.",
-            "Train again with this version, then export.",
-        )
     return ModelCard(
-        classes=tuple(hparams["classes"]),
-        names={name: class_name(name) for name in hparams["classes"]},
+        classes=tuple(hparams.classes),
+        names={name: class_name(name) for name in hparams.classes},
         input=INPUT_CONTRACT,
-        window=window_contract(lineage["data"].get("window")),
-        image_size=hparams["image_size"],
-        backbone=hparams["backbone"],
-        weights=lineage["weights"],
-        weights_licence=weights_licence(lineage["weights"]),
+        window=window_contract(lineage.data.window),
+        image_size=hparams.image_size,
+        backbone=hparams.backbone,
+        weights=lineage.weights,
+        weights_licence=weights_licence(lineage.weights),
         precision="float32",
         made_from=None,
         bias=tuple(classifier.head.bias.tolist()),
         temperature=float(classifier.temperature),
-        rules=Rules(**hparams["rules"]),
-        data=TrainingData(**lineage["data"]),
-        baseline=Baseline(**lineage["baseline"]) if lineage["baseline"] else None,
+        rules=checkpoint.rules,
+        data=TrainingData(**dataclasses.asdict(lineage.data)),
+        baseline=Baseline(**lineage.baseline) if lineage.baseline else None,
         metrics=metrics,
         verification=None,
         benchmark=None,
-        code=lineage["code"],
-        run=lineage["run"],
+        code=lineage.code,
+        run=lineage.run,
         created=utc_now(),
         intended_use=USE,
         limits=" ".join(CAVEATS),

@@ -11,8 +11,8 @@ from kidney.artifact.card import INPUT_CONTRACT, Verification
 from kidney.artifact.predictor import Prediction, Predictor
 from kidney.errors import ArtifactError
 from kidney.evaluation.metrics.classification import figures
-from kidney.models.classifier import Answer as TorchAnswer
 from kidney.models.classifier import KidneyClassifier
+from kidney.models.classifier import Prediction as TorchPrediction
 
 # float32 rounding alone: against float64 both runtimes are off by up to 4e-5 on logits of size 10
 # (EfficientNet-Lite0), which moved a probability by 1.6e-5. A wrong graph is off by 1e-3 and more.
@@ -98,7 +98,7 @@ def _together(slices: Slices) -> Iterator[list[NDArray[np.uint8]]]:
 
 
 def _gaps(
-    ours: TorchAnswer, row: int, theirs: Prediction, predictor: Predictor
+    ours: TorchPrediction, row: int, theirs: Prediction, predictor: Predictor
 ) -> dict[str, float]:
     def far(name: str, scale: float = 1.0) -> float:
         gap = np.abs(getattr(ours, name)[row].numpy() - np.asarray(getattr(theirs, name)))

@@ -19,8 +19,8 @@ from kidney.remote.http import check_reachable
 
 _THREE_WAYS = (
     "Give a safetensors file with timm's keys (model.weights=PATH), train from random weights on "
-    "purpose (model.weights=none model.trains=network), or try the whole road without any download "
-    "(data=phantom model=tiny)."
+    "purpose (model.weights=none model.trainable=network), or try the pipeline without any "
+    "download (data=phantom model=tiny)."
 )
 
 _UNKNOWN = "licence unknown"  # to timm
@@ -52,6 +52,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str, weights: str, image_size: int, stages: Sequence[int]) -> None:
         super().__init__()
+        self.name, self.stages = name, tuple(stages)
         if not timm.is_model(name):
             similar = timm.list_models(f"*{name[:6]}*")[:8]
             raise ConfigError(
@@ -150,8 +151,8 @@ def weights_identity(name: str, weights: str) -> str:
         cfg = _default_cfg(name)
         return f"hub:{cfg.get('hf_hub_id') or name} ({cfg.get('license') or _UNKNOWN})"
     path = _existing(name, weights)
-    told = _licence_in(path)
-    return f"file:{sha256(path)[:16]} {path.name}" + (f" ({told})" if told else "")
+    licence = _licence_in(path)
+    return f"file:{sha256(path)[:16]} {path.name}" + (f" ({licence})" if licence else "")
 
 
 def weights_licence(identity: str) -> str:

@@ -1,10 +1,16 @@
-"""Checkpoints back into classifiers, without the training around them."""
+"""Checkpoint files: a classifier, its hyperparameters, where it comes from and its decision rules.
 
+A file holds tensors and plain values only, so that it loads without pickle.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from kidney.artifact.decision import Rules
 from kidney.errors import ArtifactError
 from kidney.files import whole_file
 from kidney.models.classifier import KidneyClassifier
@@ -12,19 +18,128 @@ from kidney.models.classifier import KidneyClassifier
 _PREFIX = "classifier."  # of the classifier's values in a KidneyTask
 
 
-def save_checkpoint(classifier: KidneyClassifier, settings: dict[str, Any], path: Path) -> None:
-    """Write a classifier and plain settings as `load_checkpoint` reads them."""
-    state = {_PREFIX + name: value for name, value in classifier.state_dict().items()}
+@dataclass(frozen=True)
+class Hparams:
+    """Hyperparameters of a model; `KidneyTask` describes them."""
+
+    backbone: str
+    weights: str
+    image_size: int
+    stages: Sequence[int]
+    trainable: str
+    learning_rate: float
+    backbone_lr_scale: float
+    weight_decay: float
+    dropout: float
+    classes: Sequence[str]
+
+
+@dataclass(frozen=True)
+class DataLineage:
+    """The data set of a training.
+
+    Attributes:
+        name: of the set.
+        source: the `origin` of its manifest.
+        fingerprint: of its manifest.
+        slices, scans: how many there are.
+        window: of Hounsfield units, by name or WIDTH/LEVEL; None: 8-bit pictures.
+    """
+
+    name: str
+    source: str
+    fingerprint: str
+    slices: int
+    scans: int
+    window: str | None = None
+
+
+@dataclass(frozen=True)
+class SplitLineage:
+    """The split of a training: its test fold and the folds that validated, of `folds` folds."""
+
+    name: str
+    fingerprint: str
+    fold: int
+    validation_folds: Sequence[int]
+    folds: int
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a model comes from.
+
+    Attributes:
+        data: the data set.
+        split: the folds.
+        baseline: how the training slices look; see kidney.imaging.appearance.
+        weights: identity of the backbone's weights; see `weights_identity`.
+        code: git commit.
+        run: id of the tracking run; "" before it is open.
+    """
+
+    data: DataLineage
+    split: SplitLineage
+    baseline: Mapping[str, Any]
+    weights: str
+    code: str
+    run: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Lineage":
+        """Return what `asdict` made plain values of."""
+        data, split = DataLineage(**values["data"]), SplitLineage(**values["split"])
+        return cls(**{**values, "data": data, "split": split})
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained model.
+
+    Attributes:
+        classifier: in evaluation mode.
+        hparams: of the model.
+        lineage: what it comes from.
+        fitted_rules: for its decisions; None: one fit of an ensemble, which is not calibrated.
+    """
+
+    classifier: KidneyClassifier
+    hparams: Hparams
+    lineage: Lineage
+    fitted_rules: Rules | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """The rules for its decisions.
+
+        Raises:
+            ArtifactError: the model is not calibrated.
+        """
+        if self.fitted_rules is None:
+            raise ArtifactError(
+                "Expected the checkpoint of a calibrated model, but it is that of a single fit.",
+                "Give runs/NAME-JOB/model.ckpt, not the one in a folder validation-FOLD.",
+            )
+        return self.fitted_rules
+
+
+def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a calibrated model as `load_checkpoint` reads it."""
+    state = checkpoint.classifier.state_dict()
+    hparams = asdict(checkpoint.hparams) | {
+        "lineage": asdict(checkpoint.lineage),
+        "rules": asdict(checkpoint.rules),
+    }
+    content = {
+        "hyper_parameters": hparams,
+        "state_dict": {_PREFIX + name: value for name, value in state.items()},
+    }
     with whole_file(path) as temporary:
-        torch.save({"hyper_parameters": settings, "state_dict": state}, temporary)
+        torch.save(content, temporary)
 
 
-def load_checkpoint(path: Path) -> tuple[KidneyClassifier, dict[str, Any]]:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Load a checkpoint that training wrote.
-
-    Returns:
-        The classifier in evaluation mode, and the hyperparameters of its KidneyTask, among them
-        `classes` and `lineage`.
 
     Raises:
         ArtifactError: the file is missing, is no checkpoint of this project, or does not fit.
@@ -36,24 +151,23 @@ def load_checkpoint(path: Path) -> tuple[KidneyClassifier, dict[str, Any]]:
     try:
         # weights_only: a pickle could run code when it is opened.
         content = torch.load(path, map_location="cpu", weights_only=True)
-        settings = dict(content["hyper_parameters"])
+        values = content["hyper_parameters"]
+        hparams = Hparams(**{field.name: values[field.name] for field in fields(Hparams)})
+        lineage = Lineage.from_dict(values["lineage"])
+        rules = Rules(**values["rules"]) if "rules" in values else None
         state = {
             name.removeprefix(_PREFIX): value
             for name, value in content["state_dict"].items()
             if name.startswith(_PREFIX)
         }
         classifier = KidneyClassifier(
-            settings["backbone"],
-            "none",
-            settings["image_size"],
-            settings["stages"],
-            settings["dropout"],
-            len(settings["classes"]),
-        )
+            hparams.backbone, "none", hparams.image_size, hparams.stages, hparams.dropout,
+            len(hparams.classes),
+        )  # fmt: skip
         classifier.load_state_dict(state)
     except Exception as error:  # torch.load raises many types on foreign content
         raise ArtifactError(
             f"{path} is not a checkpoint that this version can read: {str(error)[:300]}.",
-            "Give a best.ckpt that train.py wrote.",
+            "Give a model.ckpt that train.py wrote.",
         ) from error
-    return classifier.eval(), settings
+    return Checkpoint(classifier.eval(), hparams, lineage, rules)

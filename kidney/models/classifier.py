@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 from kidney.models.backbones import Backbone
 from kidney.models.locator import Locator
-from kidney.models.ood import GREYS, OodScore, greys
+from kidney.models.ood import HISTOGRAM_BINS, OodScore, intensity_histogram
 from kidney.models.prepare import body_region, cut_out
 
 _NORM_MOMENTUM = 0.05  # of the running figures: about the last 20 batches count
 
 
-class Answer(NamedTuple):
-    """What the graph says of N slices; the names are those of the ONNX outputs."""
+class Prediction(NamedTuple):
+    """Outputs for N slices, under the names of the ONNX outputs."""
 
     probabilities: Tensor  # (N, K), each row sums to 1
     logits: Tensor  # (N, K)
     evidence: Tensor  # (N, K, h, w): logit_k = mean of evidence_k + bias_k
-    ood_score: Tensor  # (N,): how unlike the training slices it is; NaN until that is fitted
+    ood_score: Tensor  # (N,): distance from the training slices; NaN until fitted
     region: Tensor  # (N, 4): top, left, bottom, right in pixels: where the evidence lies
 
 
@@ -65,56 +65,52 @@ class KidneyClassifier(nn.Module):
         self.register_buffer("std", torch.tensor(self.backbone.std).view(1, 3, 1, 1))
         self.register_buffer("temperature", torch.tensor(1.0))
 
-    def described(self, images: Tensor) -> Tensor:
-        """Map prepared images to all that logits and out-of-distribution score need.
+    def trunk_maps(self, images: Tensor) -> Tensor:
+        """Map prepared images (N, 1, S, S) to the maps (N, c, h, w) that the locator reads.
+
+        They are those of the trunk, or of the whole backbone where it has no tail.
+        """
+        trunk = self.backbone.trunk if self.backbone.has_tail else self.backbone
+        maps: Tensor = trunk(self._normalised(images))
+        return maps
+
+    def forward_features(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features (N, C, h, w) of prepared images and weights (N, 1, h, w) of mean 1."""
+        maps = self.trunk_maps(images)
+        features = self.backbone.tail(maps) if self.backbone.has_tail else maps
+        return features, self.locator(maps)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Map prepared images to embeddings, from which logits and out-of-distribution score come.
 
         Args:
             images: float (N, 1, S, S), 0..255.
 
         Returns:
-            (N, C + GREYS): the mean of the features over the places that the locator finds, then
-            the histogram of greys.
+            (N, C + HISTOGRAM_BINS): the weighted mean of the features, then the histogram.
         """
-        features, weights = self._looked_at(images)
-        return torch.cat([(features * weights).mean(dim=(2, 3)), greys(images)], dim=1)
+        return _pooled(*self.forward_features(images), intensity_histogram(images))
 
-    def place_maps(self, images: Tensor) -> Tensor:
-        """Map prepared images to the maps (N, c, h, w) on which the locator looks for kidneys."""
-        normalised = self._normalised(images)
-        maps: Tensor = (self.backbone.trunk if self.backbone.has_tail else self.backbone)(
-            normalised
-        )
-        return maps
+    def forward_trunk(self, images: Tensor) -> Tensor:
+        """Map prepared images to the trunk's maps, with the histogram as constant channels."""
+        maps = self.trunk_maps(images)
+        constant = intensity_histogram(images)[:, :, None, None].expand(-1, -1, *maps.shape[2:])
+        return torch.cat([maps, constant], dim=1)
 
-    def _looked_at(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return features (N, C, h, w) and the weights of their places (N, 1, h, w), mean 1."""
-        maps = self.place_maps(images)
-        return self._features(maps), self.locator(maps)
-
-    def _features(self, maps: Tensor) -> Tensor:
-        return self.backbone.tail(maps) if self.backbone.has_tail else maps
-
-    def begun(self, images: Tensor) -> Tensor:
-        """Map prepared images to what the trunk makes of them, the greys laid over every place."""
-        maps = self.place_maps(images)
-        laid = greys(images)[:, :, None, None].expand(-1, -1, *maps.shape[2:])
-        return torch.cat([maps, laid], dim=1)
-
-    def finished(self, features: Tensor) -> Tensor:
-        """Go on to what `described` gives from that itself (N, D), or from what `begun` gave."""
+    def forward_tail(self, features: Tensor) -> Tensor:
+        """Map what `forward_trunk` gave to embeddings; embeddings (N, D) pass unchanged."""
         if features.ndim == 2:
             return features
-        maps, laid = features[:, :-GREYS], features[:, -GREYS:, 0, 0]
-        weighted = self.backbone.tail(maps) * self.locator(maps)
-        return torch.cat([weighted.mean(dim=(2, 3)), laid], dim=1)
+        maps, histogram = features[:, :-HISTOGRAM_BINS], features[:, -HISTOGRAM_BINS:, 0, 0]
+        return _pooled(self.backbone.tail(maps), self.locator(maps), histogram)
 
     def _normalised(self, images: Tensor) -> Tensor:
         # The products of constants are folded at export: two passes over the images remain.
         return images * (1 / (255.0 * self.std)) - self.mean / self.std
 
-    def logits(self, described: Tensor) -> Tensor:
-        """Map what `described` gives, (N, C + GREYS), to logits (N, K)."""
-        pooled = described[:, : self.backbone.channels]
+    def forward_head(self, embedding: Tensor) -> Tensor:
+        """Map embeddings (N, C + HISTOGRAM_BINS), or pooled features (N, C), to logits (N, K)."""
+        pooled = embedding[:, : self.backbone.channels]
         logits: Tensor = self.head(self.dropout(self.norm(pooled)))
         return logits
 
@@ -130,20 +126,25 @@ class KidneyClassifier(nn.Module):
         assert self.norm.running_var is not None
         return torch.rsqrt(self.norm.running_var + self.norm.eps)
 
-    def forward(self, slices: Tensor) -> Answer:
-        """Answer for slices uint8 (N, 1, H, W) of any size; in evaluation mode.
+    def forward(self, slices: Tensor) -> Prediction:
+        """Predict for slices uint8 (N, 1, H, W) of any size; in evaluation mode.
 
-        The mean over places and the linear layers commute, so the map of each class, that is these
-        layers without the bias at each place, times the weight of the place, decomposes the logit
+        The mean over positions and the linear layers commute, so the map of each class, that is
+        these layers without the bias at each position, times its weight, decomposes the logit
         exactly. It equals Grad-CAM (Selvaraju et al. 2017) at the weighted features, without a
-        backward pass, up to what an average place of the training slices gives: that is zero here.
+        backward pass, up to the value at an average position of the training slices, zero here.
         """
         region = body_region(slices)
         images = cut_out(slices, region, self.image_size)
-        features, weights = self._looked_at(images)
+        features, weights = self.forward_features(images)
         slope = self.head.weight * self.scale
         evidence = nnf.conv2d(features, slope[:, :, None, None], -slope @ self.centre) * weights
         logits = evidence.mean(dim=(2, 3)) + self.head.bias
         probabilities = torch.softmax(logits / self.temperature, dim=1)
-        described = torch.cat([(features * weights).mean(dim=(2, 3)), greys(images)], dim=1)
-        return Answer(probabilities, logits, evidence, self.ood(described), region)
+        embedding = _pooled(features, weights, intensity_histogram(images))
+        return Prediction(probabilities, logits, evidence, self.ood(embedding), region)
+
+
+def _pooled(features: Tensor, weights: Tensor, histogram: Tensor) -> Tensor:
+    """Return the weighted mean of features (N, C, h, w) with the histogram behind it."""
+    return torch.cat([(features * weights).mean(dim=(2, 3)), histogram], dim=1)

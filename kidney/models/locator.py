@@ -1,31 +1,31 @@
-"""Where are the kidneys? A linear look at the trunk's map decides which places the head listens to.
+"""Kidney locator: a linear attention map over the trunk's features weights what the head pools.
 
-A finding of the kidney lies in a kidney: whatever else a slice shows tells scanner, phase and
-framing, and misleads.
+A finding of the kidney lies in a kidney; the rest of a slice shows scanner, phase and framing, and
+misleads the head.
 """
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor, nn
 
-_PLACES = 5  # channels that say where in the body a place is
-_LEAST = 1e-3  # of the likelihood: a slice without a kidney is looked at everywhere
+_COORDINATES = 5  # channels of body coordinates
+_LEAST = 1e-3  # of the probability: a slice without a kidney is pooled over everywhere
 _DECAY = 3e-3  # L2; of 3e-4 to 3e-3 the one whose map of a phantom fits real kidneys best
 _STEPS = 40  # of L-BFGS; the loss no longer moves then
 
 
 class Locator(nn.Module):
-    """Weights of places: how likely each shows kidney, divided by the mean over the slice.
+    """Spatial weights: the probability of kidney at each position, divided by its mean.
 
-    Until it is fitted all places weigh the same.
+    Until it is fitted all positions weigh the same.
 
     Args:
-        channels: of the map that it looks at.
+        channels: of the trunk's map.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.look = nn.Conv2d(2 * channels + _PLACES, 1, 1)
+        self.look = nn.Conv2d(2 * channels + _COORDINATES, 1, 1)
         self.look.requires_grad_(False)
         nn.init.zeros_(self.look.weight)
         assert self.look.bias is not None
@@ -33,27 +33,27 @@ class Locator(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map the trunk's maps (N, c, h, w) to weights (N, 1, h, w), 0 and more, with mean 1."""
-        likely = torch.sigmoid(self.look(seen(maps))) + _LEAST
+        likely = torch.sigmoid(self.look(with_context(maps))) + _LEAST
         return likely / likely.mean(dim=(2, 3), keepdim=True)
 
 
-def seen(maps: Tensor) -> Tensor:
-    """Put beside each place of maps (N, c, h, w) its surroundings and where it lies in the body."""
+def with_context(maps: Tensor) -> Tensor:
+    """Add to each position of maps (N, c, h, w) its neighbourhood mean and body coordinates."""
     around = nnf.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
-    return torch.cat([maps, around, _places(maps)], dim=1)
+    return torch.cat([maps, around, _coordinates(maps)], dim=1)
 
 
-def _places(maps: Tensor) -> Tensor:
-    """Return (N, 5, h, w): left and right look alike, the back does not look like the front."""
+def _coordinates(maps: Tensor) -> Tensor:
+    """Return (N, 5, h, w), symmetric in left and right: |x|, y, x², y², |x|y, each -1 to 1."""
     height, width = maps.shape[2:]
     rows, columns = (
         (torch.arange(count, device=maps.device, dtype=maps.dtype) + 0.5) * (2 / count) - 1
         for count in (height, width)
     )
     y, x = rows[:, None].expand(height, width), columns[None, :].expand(height, width).abs()
-    places = torch.stack([x, y, x * x, y * y, x * y])
+    coordinates = torch.stack([x, y, x * x, y * y, x * y])
     # Not len(maps): the exporter would take that for a constant.
-    return places[None].expand(maps.shape[0], -1, -1, -1)
+    return coordinates[None].expand(maps.shape[0], -1, -1, -1)
 
 
 def fit_locator(locator: Locator, maps: Tensor, shares: Tensor) -> None:
@@ -61,10 +61,10 @@ def fit_locator(locator: Locator, maps: Tensor, shares: Tensor) -> None:
 
     Args:
         locator: its weights are set.
-        maps: float (N, c, h, w), what the trunk makes of slices.
-        shares: float (N, h, w), share of each place that is kidney, 0 to 1.
+        maps: float (N, c, h, w), the trunk's features of slices.
+        shares: float (N, h, w), share of kidney at each position, 0 to 1.
     """
-    inputs = seen(maps).permute(0, 2, 3, 1).flatten(0, 2)  # (M, 2c + 5)
+    inputs = with_context(maps).permute(0, 2, 3, 1).flatten(0, 2)  # (M, 2c + 5)
     wanted = shares.flatten()
     mean, deviation = inputs.mean(dim=0), inputs.std(dim=0) + 1e-3
     standard = (inputs - mean) / deviation

@@ -14,7 +14,7 @@ from kidney.errors import ConfigError
 from kidney.models.augment import augment
 from kidney.models.classifier import KidneyClassifier
 
-TRAINS = ("head", "tail", "network")
+TRAINABLE = ("head", "tail", "network")
 _WARM_UP = 0.2  # share of the steps
 
 
@@ -26,13 +26,13 @@ class KidneyTask(pl.LightningModule):
         weights: "hub", "none" or the path of a safetensors file.
         image_size: side in pixels to which the body is resized.
         stages: which feature maps of the backbone the head sees, timm's out_indices.
-        trains: "head" alone; "tail", the backbone behind its trunk too; or the whole "network".
+        trainable: "head" alone; "tail", the backbone behind its trunk too; or the whole "network".
         learning_rate: of the head, at the peak of the schedule, above 0.
-        backbone_rate: learning rate of the backbone as a share of the head's, 0 to 1.
+        backbone_lr_scale: learning rate of the backbone as a share of the head's, 0 to 1.
         weight_decay: of AdamW, 0 or more.
         dropout: share of the pooled features that training hides from the head, 0 to below 1.
         classes: class names in the order of the outputs.
-        lineage: what the checkpoint must remember of data, split, code and run; primitives only.
+        lineage: plain values of a `Lineage`, kept in the checkpoint.
     """
 
     def __init__(
@@ -41,37 +41,37 @@ class KidneyTask(pl.LightningModule):
         weights: str,
         image_size: int,
         stages: Sequence[int],
-        trains: str,
+        trainable: str,
         learning_rate: float,
-        backbone_rate: float,
+        backbone_lr_scale: float,
         weight_decay: float,
         dropout: float,
         classes: Sequence[str],
         lineage: dict[str, Any],  # noqa: ARG002  kept by save_hyperparameters
     ) -> None:
         super().__init__()
-        _check(weights, trains, image_size)
-        _check_numbers(learning_rate, backbone_rate, weight_decay, dropout)
+        _check(weights, trainable, image_size)
+        _check_numbers(learning_rate, backbone_lr_scale, weight_decay, dropout)
         self.save_hyperparameters()
         self.classifier = KidneyClassifier(
             backbone, weights, image_size, stages, dropout, len(classes)
         )
-        if trains == "tail" and not self.classifier.backbone.has_tail:
+        if trainable == "tail" and not self.classifier.backbone.has_tail:
             raise ConfigError(
                 f"Expected a backbone with a tail behind the first of two stages, but {backbone} "
                 f"with model.stages={list(stages)} has none.",
                 "Name two stages of a network that is a chain of blocks, or train the head or the "
-                "whole network: model.trains=head|network.",
+                "whole network: model.trainable=head|network.",
             )
-        self.trains = trains
+        self.trainable = trainable
         # Depthwise convolutions learn a quarter faster in this layout (measured on 2 cores).
         self.classifier.backbone.to(memory_format=torch.channels_last)
-        self.classifier.backbone.requires_grad_(trains == "network")
-        if trains == "tail":
+        self.classifier.backbone.requires_grad_(trainable == "network")
+        if trainable == "tail":
             for value in self.classifier.backbone.tail_parameters():
                 value.requires_grad_(True)
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
-        self.backbone_rate = backbone_rate
+        self.backbone_lr_scale = backbone_lr_scale
         self.train()  # Lightning trains in the mode that it finds
         count = len(classes)
         self.val_metrics = nn.ModuleDict(
@@ -89,19 +89,13 @@ class KidneyTask(pl.LightningModule):
         they are.
         """
         super().train(mode)
-        if self.trains != "network":
+        if self.trainable != "network":
             self.classifier.eval()
         return self
 
     def logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Return logits (N, K) of a batch with prepared "images" or precomputed "features"."""
-        features = batch.get("features")
-        described = (
-            self.classifier.described(batch["images"])
-            if features is None
-            else self.classifier.finished(features)
-        )
-        return self.classifier.logits(described)
+        return self.classifier.forward_head(embed_batch(self.classifier, batch))
 
     def _step(self, batch: dict[str, Tensor], stage: str) -> tuple[Tensor, Tensor]:
         logits = self.logits(batch)
@@ -128,7 +122,7 @@ class KidneyTask(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """AdamW; the rate rises for a fifth of the steps and falls to nothing (Smith 2018)."""
-        parts = [(self.classifier.head, 1.0), (self.classifier.backbone, self.backbone_rate)]
+        parts = [(self.classifier.head, 1.0), (self.classifier.backbone, self.backbone_lr_scale)]
         groups = [
             {"params": trained, "lr": self.learning_rate * share}
             for part, share in parts
@@ -147,28 +141,35 @@ class KidneyTask(pl.LightningModule):
         }
 
 
-def _check(weights: str, trains: str, image_size: int) -> None:
-    if trains not in TRAINS:
+def embed_batch(classifier: KidneyClassifier, batch: dict[str, Tensor]) -> Tensor:
+    """Return embeddings (N, D) of a batch with prepared "images" or precomputed "features"."""
+    if "features" in batch:
+        return classifier.forward_tail(batch["features"])
+    return classifier.embed(batch["images"])
+
+
+def _check(weights: str, trainable: str, image_size: int) -> None:
+    if trainable not in TRAINABLE:
         raise ConfigError(
-            f"Expected model.trains to be {', '.join(TRAINS)}, but got {trains!r}.",
-            "Override it: model.trains=head.",
+            f"Expected model.trainable to be {', '.join(TRAINABLE)}, but got {trainable!r}.",
+            "Override it: model.trainable=head.",
         )
-    if trains != "network" and weights == "none":
+    if trainable != "network" and weights == "none":
         raise ConfigError(
             "Expected a frozen backbone to have weights, but got model.weights=none: the features "
             "of a random network teach the head nothing.",
-            "Give model.weights=hub or a file, or train the whole network: model.trains=network.",
+            "Give model.weights=hub or a file, or train it all: model.trainable=network.",
         )
     if isinstance(image_size, bool) or not isinstance(image_size, int) or image_size < 32:
         raise _out_of_range("image_size", "a whole number of at least 32", image_size)
 
 
 def _check_numbers(
-    learning_rate: float, backbone_rate: float, weight_decay: float, dropout: float
+    learning_rate: float, backbone_lr_scale: float, weight_decay: float, dropout: float
 ) -> None:
     for name, value, least, below in (
         ("learning_rate", learning_rate, 1e-12, 1e6),
-        ("backbone_rate", backbone_rate, 0, 1.000001),
+        ("backbone_lr_scale", backbone_lr_scale, 0, 1.000001),
         ("weight_decay", weight_decay, 0, 1e6),
         ("dropout", dropout, 0, 1),
     ):

@@ -11,15 +11,15 @@ from kidney.data.cache import open_thumbnails
 from kidney.data.data_card import data_card
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
 from kidney.data.scans.similarity import coordinates
-from kidney.data.split import LEAKY, dealt, read_split
+from kidney.data.split import LEAKY, make_split, read_split
 from kidney.data.validation.leakage import measure_leakage
 from kidney.data.validation.report import ValidationReport
 from kidney.errors import ArtifactError, KidneyError
 from kidney.evaluation.metrics.classification import group_figures
+from kidney.evaluation.predictions import read_predictions
 from kidney.evaluation.report.cards import artifact_card
 from kidney.evaluation.result import EvaluationResult, GroupFigures, Localisation
 from kidney.files import parse_json, write_text
-from kidney.pipeline.result_files import read_predictions
 
 MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
 _Record = TypeVar("_Record")
@@ -68,7 +68,7 @@ def _data_card(folder: Path, card: ModelCard, split_name: str) -> str:
     split = read_split(folder, split_name, slices)
     report = _read(folder / "validation.json", ValidationReport, "scripts/validate.py")
     thumbnails = open_thumbnails(folder, slices)
-    leaky = dealt(LEAKY, slices, split["folds"], split["seed"])
+    leaky = make_split(LEAKY, slices, split.folds, split.seed)
     random = measure_leakage(slices, thumbnails, coordinates(thumbnails), leaky)
     if report.data != card.data.fingerprint:
         raise ArtifactError(

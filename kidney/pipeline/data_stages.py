@@ -1,4 +1,4 @@
-"""The stations before training, wired from the configuration; no torch is needed for them."""
+"""The stages before training: ingest, validate, split; they need no torch."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +16,10 @@ from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, re
 from kidney.data.scans.similarity import coordinates
 from kidney.data.split import (
     LEAKY,
+    Split,
     StaleSplitError,
     check_folds,
-    dealt,
+    make_split,
     parts_in,
     read_split,
     split_path,
@@ -29,8 +30,8 @@ from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import SAME_PICTURE, across_labels, measure_leakage
 from kidney.data.validation.report import ValidationReport, report_page
 from kidney.errors import ConfigError, DataError
-from kidney.files import sha256, write_text
-from kidney.pipeline.sweep import one_job_at_a_time
+from kidney.files import locked, sha256, write_text
+from kidney.pipeline.entry import workspace_of
 from kidney.remote.http import is_url, without_secrets
 
 SETTINGS = "ingest.json"
@@ -39,7 +40,7 @@ _OF_THE_SOURCE = ("source", "sha256")  # settings of fetch that `origin` stands 
 
 def data_folder(cfg: DictConfig) -> Path:
     """Return where the chosen data set lies."""
-    return Path(cfg.workspace, "data", str(cfg.data.name))
+    return workspace_of(cfg).data(str(cfg.data.name))
 
 
 def ingest_stage(cfg: DictConfig) -> pd.DataFrame:
@@ -73,7 +74,7 @@ def _ingest_settings(cfg: DictConfig) -> dict[str, Any]:
 def validate_stage(cfg: DictConfig) -> list[Finding]:
     """Check the manifest and the chosen split; write validation.html and validation.json.
 
-    A split that is not written yet is checked as it would be dealt.
+    A split that is not written yet is checked as it would be made.
 
     Returns:
         What failed.
@@ -81,16 +82,16 @@ def validate_stage(cfg: DictConfig) -> list[Finding]:
     folder, asked = data_folder(cfg), cfg.split
     slices = read_manifest(folder)
     thumbnails = open_thumbnails(folder, slices)
-    places = coordinates(thumbnails)
+    points = coordinates(thumbnails)
     split, found = _split_to_check(cfg, slices)
     with ThreadPoolExecutor() as pool:
-        leaking = pool.submit(measure_leakage, slices, thumbnails, places, split) if split else None
-        seeking = pool.submit(across_labels, slices, thumbnails, places, above=SAME_PICTURE)
+        leaking = pool.submit(measure_leakage, slices, thumbnails, points, split) if split else None
+        searching = pool.submit(across_labels, slices, thumbnails, points, above=SAME_PICTURE)
         biases = confounders(slices)
-        twins = seeking.result()
+        duplicates = searching.result()
         leakage = leaking.result() if leaking else None
     found += findings(
-        slices, read_rejected(folder), twins, biases, list(cfg.data.classes), cfg.validation,
+        slices, read_rejected(folder), duplicates, biases, list(cfg.data.classes), cfg.validation,
         asked.folds,
     )  # fmt: skip
     parts = None
@@ -99,26 +100,24 @@ def validate_stage(cfg: DictConfig) -> list[Finding]:
         found += split_findings(slices, asked.name, leakage, cfg.validation)
     report = ValidationReport(fingerprint(slices), summary(slices), found, biases, leakage)
     html = report_page(
-        cfg.data.name, report, slices, thumbnails, twins, parts, read_boundaries(folder)
+        cfg.data.name, report, slices, thumbnails, duplicates, parts, read_boundaries(folder)
     )
     write_text(folder / "validation.html", html)
     write_text(folder / "validation.json", report.to_json())
     return report.failed()
 
 
-def _split_to_check(
-    cfg: DictConfig, slices: pd.DataFrame
-) -> tuple[dict[str, Any] | None, list[Finding]]:
-    """Return the split file, or what would be dealt; and what is wrong with either."""
+def _split_to_check(cfg: DictConfig, slices: pd.DataFrame) -> tuple[Split | None, list[Finding]]:
+    """Return the split file, or the split that would be made; and what is wrong with either."""
     folder, asked = data_folder(cfg), cfg.split
     found: list[Finding] = []
     try:
         if split_path(folder, asked.name).is_file():
-            with suppress(StaleSplitError):  # python scripts/split.py comes next and deals it anew
+            with suppress(StaleSplitError):  # scripts/split.py comes next and makes a new one
                 split = read_split(folder, asked.name, slices)
                 check_folds(split, asked.fold, asked.validation_fold)
                 return split, found
-        split = dealt(asked.name, slices, asked.folds, asked.seed)
+        split = make_split(asked.name, slices, asked.folds, asked.seed)
     except DataError as error:
         return None, [no_split(asked.name, error.problem, error.remedy)]
     check_folds(split, asked.fold, asked.validation_fold)
@@ -126,23 +125,26 @@ def _split_to_check(
 
 
 def split_stage(cfg: DictConfig) -> Path:
-    """Deal the manifest into folds and write the split file."""
+    """Assign the manifest to folds and write the split file."""
     folder = data_folder(cfg)
     split = cfg.split
     return write_split(folder, split.name, read_manifest(folder), split.folds, split.seed)
 
 
-def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
+def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, Split]:
     """Return manifest and split; ingest, validate and split where that has not happened yet.
 
     Raises:
         DataError: another source than the one asked for is ingested, or the data fail validation.
     """
-    with one_job_at_a_time(data_folder(cfg)):
+    folder = data_folder(cfg)
+    # The jobs of a sweep share what one of them prepares.
+    lock = folder.with_name(f".{folder.name}.lock")
+    with locked(lock, f"Another job of the sweep makes {folder}"):
         return _prepare(cfg)
 
 
-def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
+def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, Split]:
     folder = data_folder(cfg)
     if not (folder / "manifest.csv").is_file():
         print(f"No data in {folder} yet: ingesting {origin_of(cfg) or 'it'}", flush=True)
@@ -168,12 +170,12 @@ def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, dict[str, Any]]:
     if not path.is_file():
         split_stage(cfg)
     split = read_split(folder, cfg.split.name, slices)
-    asked, found = (cfg.split.folds, cfg.split.seed), (split["folds"], split["seed"])
+    asked, found = (cfg.split.folds, cfg.split.seed), (split.folds, split.seed)
     if asked != found:
         raise DataError(
-            f"Expected a split of {asked[0]} folds dealt with seed {asked[1]}, but {path} has "
+            f"Expected a split of {asked[0]} folds made with seed {asked[1]}, but {path} has "
             f"{found[0]} folds and seed {found[1]}.",
-            "Deal it again (python scripts/split.py with the same split settings); earlier runs "
+            "Make it again (python scripts/split.py with the same split settings); earlier runs "
             "on the old split then no longer compare with new ones.",
         )
     return slices, split
@@ -195,7 +197,7 @@ def _check_settings(cfg: DictConfig) -> None:
 
 
 def origin_of(cfg: DictConfig) -> str:
-    """Return what the manifest says of where the slices came from, without secrets."""
+    """Return the `origin` of the manifest: where the slices come from, without secrets."""
     source = str(cfg.data.source)
     if "source" not in cfg.data.fetch and source != cfg.data.default_source:
         raise ConfigError(

@@ -29,11 +29,13 @@ from kidney.evaluation.result import Localisation
 from kidney.files import whole_folder, write_text
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.classifier import KidneyClassifier
-from kidney.models.gradcam import grad_cam
+from kidney.models.explain import explain, grad_cam
+from kidney.pipeline.checkpoints import choose_checkpoint
 from kidney.pipeline.data_stages import origin_of
-from kidney.pipeline.select_checkpoint import choose_checkpoint
-from kidney.tracking.runs import Tracking, log_result
-from kidney.training.memory import keep_freed_memory
+from kidney.pipeline.entry import tracking_of, workspace_of
+from kidney.tracking.runs import log_figures
+from kidney.training.fit import keep_freed_memory
+from kidney.training.spec import model_of
 
 FILES = ("localisation.json", "localisation.html", "localisation.csv")
 _PICTURES = 48  # on the page at most
@@ -50,8 +52,8 @@ class Explained(NamedTuple):
 
 
 # slice (H, W) -> evidence (K, h, w) and the region that it covers
-Answer = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], Region | None]]
-Explain = Callable[[NDArray[np.uint8], int], Explained]  # slice (H, W), class -> its maps
+Predict = Callable[[NDArray[np.uint8]], tuple[NDArray[np.float32], Region | None]]
+MapsOf = Callable[[NDArray[np.uint8], int], Explained]  # slice (H, W), class -> its maps
 
 
 def localise_checkpoint(cfg: DictConfig) -> tuple[Localisation, Path]:
@@ -66,69 +68,62 @@ def localise_checkpoint(cfg: DictConfig) -> tuple[Localisation, Path]:
     keep_freed_memory()
     chosen = choose_checkpoint(cfg)
     print(f"Localising with {chosen.checkpoint} because {chosen.reason}", flush=True)
-    classifier, settings = load_checkpoint(chosen.checkpoint)
-    lineage = settings["lineage"]
-    model = {"backbone": settings["backbone"], "run": lineage["run"], "code": lineage["code"]}
-    result, folder = localise(cfg, explain_with(classifier), settings["classes"], model)
-    figures = {
-        f"localisation_{name}": figure.value
-        for name, figure in result.localisation.items()
-        if figure.value is not None
-    }
-    tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
-    log_result(tracking, lineage["run"], figures, [folder / name for name in FILES])
+    checkpoint = load_checkpoint(chosen.checkpoint)
+    hparams, lineage = checkpoint.hparams, checkpoint.lineage
+    model = model_of(lineage, hparams.backbone)
+    maps_of = explain_with(checkpoint.classifier)
+    result, folder = localise(cfg, maps_of, hparams.classes, model)
+    files = [folder / name for name in FILES]
+    log_figures(tracking_of(cfg), lineage.run, "localisation", result.localisation, files)
     return result, folder
 
 
 def localise_artifact(
-    cfg: DictConfig, card: ModelCard, answer: Answer
+    cfg: DictConfig, card: ModelCard, predict: Predict
 ) -> tuple[Localisation, Path]:
     """Localise with an exported artifact; it has no gradients, so no Grad-CAM.
 
     Args:
         cfg: the whole configuration.
         card: of the artifact.
-        answer: the artifact.
+        predict: runs the artifact.
     """
 
-    def explain(slice_: NDArray[np.uint8], _target: int) -> Explained:
-        evidence, region = answer(slice_)
-        return Explained(evidence, region, None)
+    def maps_of(slice_: NDArray[np.uint8], _target: int) -> Explained:
+        return Explained(*predict(slice_), None)
 
     model = {"backbone": card.backbone, "run": card.run, "code": card.code}
-    return localise(cfg, explain, card.classes, model)
+    return localise(cfg, maps_of, card.classes, model)
 
 
-def explain_with(classifier: KidneyClassifier) -> Explain:
+def explain_with(classifier: KidneyClassifier) -> MapsOf:
     """Return what a classifier in evaluation mode shows, Grad-CAM included."""
 
-    def explain(slice_: NDArray[np.uint8], target: int) -> Explained:
+    def maps_of(slice_: NDArray[np.uint8], target: int) -> Explained:
+        evidence, (top, left, bottom, right) = explain(classifier, slice_)
         slices = torch.from_numpy(slice_.copy())[None, None]
-        with torch.inference_mode():
-            answer = classifier(slices)
-        seen = grad_cam(classifier, slices, torch.tensor([target]))[0].numpy()
-        top, left, bottom, right = answer.region[0].tolist()
-        return Explained(answer.evidence[0].numpy(), (top, left, bottom, right), seen)
+        cam = grad_cam(classifier, slices, torch.tensor([target]))[0].numpy()
+        return Explained(evidence, (top, left, bottom, right), cam)
 
-    return explain
+    return maps_of
 
 
 def localise(
-    cfg: DictConfig, explain: Explain, classes: Sequence[str], model: dict[str, Any]
+    cfg: DictConfig, maps_of: MapsOf, classes: Sequence[str], model: dict[str, str]
 ) -> tuple[Localisation, Path]:
     """Fetch the slices with masks, measure, and write localisation.json and the page.
 
     Args:
         cfg: the whole configuration; of `data` the name, the source and how to fetch it count.
-        explain: the model.
+        maps_of: the model.
         classes: of the model.
         model: what the result says of it: backbone, run and code.
     """
     name = origin_of(cfg) or str(cfg.data.name)
-    with whole_folder(Path(cfg.workspace) / "data" / f"masked-{name}") as raw:
+    with whole_folder(workspace_of(cfg).data(f"masked-{name}")) as raw:
         instantiate(cfg.data.fetch, _partial_=True)(raw)
         masked = read_masked_slices(raw)
-    maps, pictures, table = measure(explain, classes, masked)
+    maps, pictures, table = measure(maps_of, classes, masked)
     content = {
         "model": model,
         "data": {"name": name},
@@ -138,7 +133,7 @@ def localise(
         "localisation": embedded(maps),
     }
     result = Localisation.model_validate(content)
-    folder = Path(cfg.artifacts) / "localisation" / name
+    folder = workspace_of(cfg).artifacts / "localisation" / name
     write_text(folder / "localisation.csv", table.to_csv(index=False))
     write_text(folder / "localisation.html", localisation_page(result, pictures))
     write_text(folder / "localisation.json", json.dumps(content, indent=1) + "\n")
@@ -146,7 +141,7 @@ def localise(
 
 
 def measure(
-    explain: Explain, classes: Sequence[str], masked: Sequence[MaskedSlice]
+    maps_of: MapsOf, classes: Sequence[str], masked: Sequence[MaskedSlice]
 ) -> tuple[dict[str, dict[str, Any]], list[tuple[bytes, str]], pd.DataFrame]:
     """Compare a model's maps with the drawn lesions.
 
@@ -163,15 +158,15 @@ def measure(
             f"Expected lesions of {', '.join(classes)}, but masks show {', '.join(unknown)}.",
             "Choose slices whose lesions the model was trained to tell.",
         )
-    seen = [
-        _compare(one, explain(one.pixels, list(classes).index(one.label)), classes)
+    compared = [
+        _compare(one, maps_of(one.pixels, list(classes).index(one.label)), classes)
         for one in tqdm(masked, desc="Localise", unit="slice")
     ]
     labels = np.array([one.label for one in masked])
     patients = np.array([one.patient for one in masked])
     figures = {
-        kind: dict(localisation_figures([slice_[kind][1] for slice_ in seen], labels, patients))
-        for kind in seen[0]
+        kind: dict(localisation_figures([slice_[kind][1] for slice_ in compared], labels, patients))
+        for kind in compared[0]
     }
     table = pd.DataFrame(
         {
@@ -179,11 +174,13 @@ def measure(
             "frame": 0,
             "label": labels,
             "patient": patients,
-            "peak_inside": [int(slice_[CHOSEN][1].inside) for slice_ in seen],
+            "peak_inside": [int(slice_[CHOSEN][1].inside) for slice_ in compared],
         }
     )
-    worst = np.argsort([-slice_[CHOSEN][1].distance for slice_ in seen], kind="stable")[:_PICTURES]
-    return figures, [_shown(masked[row], seen[row]) for row in worst], table
+    worst = np.argsort([-slice_[CHOSEN][1].distance for slice_ in compared], kind="stable")[
+        :_PICTURES
+    ]
+    return figures, [_shown(masked[row], compared[row]) for row in worst], table
 
 
 _Maps = dict[str, tuple[NDArray[np.floating], Placed]]  # name -> map (H, W), and how it lies

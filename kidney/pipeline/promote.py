@@ -1,29 +1,47 @@
-"""The promotion gate, wired: artifact and its evaluation -> version -> verdict -> alias."""
+"""The promotion gate: artifact and evaluation -> registered version -> verdict -> champion."""
 
+import dataclasses
 import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pandas as pd
 from omegaconf import DictConfig
 
 from kidney.artifact.card import ModelCard
 from kidney.errors import ArtifactError
+from kidney.evaluation.evaluation_record import SLICE, EvaluationRecord, macro_auroc
+from kidney.evaluation.predictions import read_predictions
 from kidney.evaluation.promotion import Verdict, judge
 from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
-from kidney.pipeline.promotion_files import challenger_record, champion_record
+from kidney.pipeline.entry import tracking_of, workspace_of
 from kidney.tracking.registry import (
     WITHDRAWN,
     Version,
     champion,
-    crown,
-    record,
+    download_evaluation,
+    record_verdict,
     register,
     roll_back,
+    set_champion,
     withdrawn,
 )
-from kidney.tracking.runs import Tracking
+from kidney.tracking.runs import (
+    Tracking,
+    cross_validation_of,
+    download_files,
+    unlike_settings,
+)
+
+PREDICTIONS, METRICS, LOCATED = "predictions.csv", "metrics.json", "localisation.csv"
+FILES = (PREDICTIONS, METRICS, LOCATED)
+_AS_WRITTEN = 1e-6  # figures are written with all their digits
+_RUN = (
+    "Run python train.py experiment=cv or python scripts/evaluate.py, then name the folder: "
+    "registry.evaluation=FOLDER."
+)
 
 
 def promote(cfg: DictConfig, artifact: Path, card: ModelCard) -> str:
@@ -43,21 +61,21 @@ def promote(cfg: DictConfig, artifact: Path, card: ModelCard) -> str:
     Raises:
         ArtifactError: it does not become the champion; the message says why.
     """
-    tracking, name = _tracking(cfg), str(cfg.registry.name)
+    tracking, name = tracking_of(cfg), str(cfg.registry.name)
     with TemporaryDirectory() as temporary:
         after, before = Path(temporary, "challenger"), Path(temporary, "champion")
-        challenger, files = challenger_record(cfg, tracking, card, after)
+        challenger, files = _challenger_record(cfg, tracking, card, after)
         tags = _identity(artifact, card, challenger.result, files)
         version = register(tracking, name, artifact, files, tags)
         best = champion(tracking, name)
         if best and best.number == version.number:
             return f"Version {version.number} of {name} is the champion already."
         _refuse_withdrawn(tracking, name, version)
-        known = champion_record(cfg, tracking, best, before) if best else None
+        known = _champion_record(cfg, tracking, best, before) if best else None
     verdict = judge(
         known, challenger, cfg.registry.max_ece_rise, cfg.registry.max_localisation_fall
     )
-    record(tracking, name, version, _as_tags(verdict, best))
+    record_verdict(tracking, name, version, _as_tags(verdict, best))
     reasons = "".join(f"\n  {reason}" for reason in verdict.reasons)
     stays = f"version {best.number}" if best else "none"
     if not verdict.promote:
@@ -66,26 +84,22 @@ def promote(cfg: DictConfig, artifact: Path, card: ModelCard) -> str:
             + reasons,
             "Improve on what it says and try again; the verdict is kept with the version.",
         )
-    crown(tracking, name, version, instead_of=best)
+    set_champion(tracking, name, version, instead_of=best)
     return f"Version {version.number} of {name} is the champion now, instead of {stays}:{reasons}"
 
 
-def go_back(cfg: DictConfig) -> str:
+def roll_back_champion(cfg: DictConfig) -> str:
     """Make the previous champion the champion again, and say so.
 
     Raises:
         ArtifactError: there is none.
     """
     name = str(cfg.registry.name)
-    now, before = roll_back(_tracking(cfg), name)
+    now, before = roll_back(tracking_of(cfg), name)
     return (
         f"Version {now.number} of {name} is the champion again; version {before.number} is "
         "withdrawn and will not be promoted any more."
     )
-
-
-def _tracking(cfg: DictConfig) -> Tracking:
-    return Tracking(cfg.tracking.uri, cfg.tracking.experiment)
 
 
 def _identity(
@@ -121,3 +135,104 @@ def _refuse_withdrawn(tracking: Tracking, name: str, version: Version) -> None:
             f"at {when}; it is not promoted again.",
             f"Train another, or take the tag {WITHDRAWN!r} off if that was a mistake.",
         )
+
+
+def _challenger_record(
+    cfg: DictConfig, tracking: Tracking, card: ModelCard, folder: Path
+) -> tuple[EvaluationRecord, list[Path]]:
+    """Return what an artifact is judged by, and the files that it was read from.
+
+    The evaluation that is named; else the cross-validation that its run is a fold of, fetched into
+    `folder`; else that of its own test part. Where it has no localisation.csv, that of the run.
+
+    Raises:
+        ArtifactError: it is of another model.
+    """
+    pooled = cross_validation_of(tracking, card.run)
+    if cfg.registry.evaluation:
+        found = Path(cfg.registry.evaluation)
+    elif pooled:
+        download_files(tracking, pooled, FILES, folder)
+        found = folder
+    else:
+        found = workspace_of(cfg).evaluation(cfg.split.name)
+    record = _read_record(found)
+    run, data = record.result.model.run, record.result.data.fingerprint
+    if run not in (card.run, pooled) or data != card.data.fingerprint:
+        raise ArtifactError(
+            f"Expected an evaluation of run {card.run} on data {card.data.fingerprint}, or of "
+            f"the cross-validation that it is a fold of ({pooled or 'none'}), but {found} is of "
+            f"run {run} on data {data}.",
+            _RUN,
+        )
+    if record.located is None:  # it is measured of one model and not of all folds
+        download_files(tracking, card.run, [LOCATED], folder)
+        record = dataclasses.replace(record, located=_read_located(folder))
+    files = [place / name for name in FILES for place in (found, folder)]
+    return record, [*dict.fromkeys(file for file in files if file.is_file())]
+
+
+def _champion_record(
+    cfg: DictConfig, tracking: Tracking, best: Version, folder: Path
+) -> EvaluationRecord:
+    """Return what is known of the champion: what it was judged by, fetched into `folder`.
+
+    Where data or folds have changed since, registry.champion_evaluation stands for it: the
+    evaluation of a model that was trained with the champion's settings on what is there now.
+
+    Raises:
+        ArtifactError: it is gone, or what stands for it was trained with other settings.
+    """
+    if not cfg.registry.champion_evaluation:
+        return _read_record(download_evaluation(tracking, best, folder))
+    record = _read_record(Path(cfg.registry.champion_evaluation))
+    run = record.result.model.run
+    if unlike := unlike_settings(tracking, best.tags["run"], run):
+        raise ArtifactError(
+            f"Expected registry.champion_evaluation to be of a model with the settings of the "
+            f"champion, version {best.number}, but run {run} has another {' and '.join(unlike)}.",
+            "Train and evaluate with the champion's settings; its run's config.yaml has them.",
+        )
+    return record
+
+
+def _read_record(folder: Path) -> EvaluationRecord:
+    """Read metrics.json, predictions.csv and, where it is there, localisation.csv.
+
+    Raises:
+        ArtifactError: a file is missing or not readable, or they are not of one evaluation.
+    """
+    try:
+        result = EvaluationResult.read_file(folder / METRICS)
+        needed = ["label", "patient", *result.classes]
+        predictions = _read_table(folder / PREDICTIONS, needed)
+        record = EvaluationRecord(predictions, result, _read_located(folder))
+        slices, written = result.slices, result.figures["macro_auroc"].value
+        found = macro_auroc(record)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"Expected {METRICS} and {PREDICTIONS} of an evaluation in {folder}, but: {error!r}.",
+            _RUN,
+        ) from error
+    if len(predictions) != slices or (
+        written is not None and not abs(written - found) < _AS_WRITTEN
+    ):
+        raise ArtifactError(
+            f"Expected {METRICS} and {PREDICTIONS} in {folder} to be of one evaluation, but the "
+            f"first has macro AUROC {written} of {slices} slices, the second {found} of "
+            f"{len(predictions)}.",
+            _RUN,
+        )
+    return record
+
+
+def _read_located(folder: Path) -> pd.DataFrame | None:
+    path = folder / LOCATED
+    return _read_table(path, ["patient", "peak_inside"]) if path.is_file() else None
+
+
+def _read_table(path: Path, needed: list[str]) -> pd.DataFrame:
+    table = read_predictions(path)
+    if missing := [column for column in (*SLICE, *needed) if column not in table]:
+        raise ValueError(f"{path.name} misses {missing}")
+    return table

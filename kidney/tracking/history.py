@@ -12,7 +12,7 @@ from kidney.errors import ArtifactError
 from kidney.tracking.runs import CROSS_VALIDATION, SELECTION_METRIC, Tracking, download_files
 
 COLUMNS = ["name", "kind", "backbone", "split", "fold", "validation", SELECTION_METRIC, "parent"]
-TRAINING, MEMBER = "training", "member"  # tags `kind`: a training, and one of its fits
+TRAINING, FIT = "training", "fit"  # tags `kind`: a training, and one of its fits
 _MOST = 1000
 _RESULT = "metrics.json"
 
@@ -20,7 +20,7 @@ _RESULT = "metrics.json"
 def runs_table(tracking: Tracking) -> pd.DataFrame:
     """Return the finished runs, one a row by id, oldest first, with the columns COLUMNS.
 
-    `kind` is "training", "member" (one fit of a training), "cross-validation" or what else opened
+    `kind` is "training", "fit" (one of a training), "cross-validation" or what else opened
     the run; `parent` is the id of the run that it belongs to, empty for none.
 
     Raises:
@@ -74,7 +74,7 @@ def fits_of(runs: pd.DataFrame, run_id: str) -> pd.DataFrame:
         run_id: of a training or of a cross-validation.
     """
     above = {run_id, *runs.index[runs["parent"] == run_id]}
-    return runs[(runs["kind"] == MEMBER) & runs["parent"].isin(above)]
+    return runs[(runs["kind"] == FIT) & runs["parent"].isin(above)]
 
 
 def settings_that_differ(tracking: Tracking, run_ids: Sequence[str]) -> pd.DataFrame:

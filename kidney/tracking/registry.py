@@ -176,7 +176,9 @@ def download_evaluation(tracking: Tracking, version: Version, folder: Path) -> P
         ) from error
 
 
-def record(tracking: Tracking, name: str, version: Version, tags: Mapping[str, str]) -> None:
+def record_verdict(
+    tracking: Tracking, name: str, version: Version, tags: Mapping[str, str]
+) -> None:
     """Write on a version how it was judged."""
     for key, value in tags.items():
         tracking.client().set_model_version_tag(name, str(version.number), key, value)
@@ -189,7 +191,9 @@ def withdrawn(tracking: Tracking, name: str, version: Version) -> str | None:
     return max((time for time in times if time), default=None)
 
 
-def crown(tracking: Tracking, name: str, version: Version, instead_of: Version | None) -> None:
+def set_champion(
+    tracking: Tracking, name: str, version: Version, instead_of: Version | None
+) -> None:
     """Make a version the champion, and the champion that it was judged against the previous one.
 
     The alias moves in one step and last: whoever is interrupted before leaves the old champion,
@@ -230,7 +234,9 @@ def roll_back(tracking: Tracking, name: str) -> tuple[Version, Version]:
             f"is {_called(now)} and the previous one {_called(before)}.",
             "Set the alias by hand: mlflow ui shows the versions and how they were judged.",
         )
-    record(tracking, name, now, {WITHDRAWN: datetime.now(UTC).isoformat(timespec="seconds")})
+    record_verdict(
+        tracking, name, now, {WITHDRAWN: datetime.now(UTC).isoformat(timespec="seconds")}
+    )
     client.set_registered_model_alias(name, CHAMPION, str(before.number))
     return before, now
 

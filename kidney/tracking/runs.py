@@ -1,18 +1,19 @@
-"""MLflow: the memory of what was trained, on which data, with what result."""
+"""Runs in MLflow: what was trained, on which data, by which code, with what result."""
 
 import os
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from kidney.errors import ArtifactError, ConfigError
-from kidney.files import whole_folder
+from kidney.files import whole_folder, write_text
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import MLFlowLogger
@@ -21,10 +22,20 @@ if TYPE_CHECKING:
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 SELECTION_METRIC = "best_val_macro_auroc"
-CHECKPOINT = "best.ckpt"
+CHECKPOINT = "model.ckpt"
 CROSS_VALIDATION = "cross-validation"  # the tag `kind` of a run that pools others
 _SQLITE = "sqlite:///"
+_RUN_ID = "run_id"  # file in the folder of a run
+_REPOSITORY = Path(__file__).parents[2]
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # unknown; deleted
+
+
+class Figure(Protocol):
+    """A figure of an evaluation; None where it is not defined."""
+
+    @property
+    def value(self) -> float | None:
+        """The figure itself, without its interval."""
 
 
 @dataclass(frozen=True)
@@ -107,15 +118,56 @@ def end_run(tracking: Tracking, run_id: str, status: str = "FINISHED") -> None:
     tracking.client().set_terminated(run_id, status)
 
 
+def run_of(folder: Path) -> str:
+    """Return the id of the run that a folder belongs to; "" where it belongs to none."""
+    file = folder / _RUN_ID
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+
+def can_resume(tracking: Tracking, folder: Path) -> bool:
+    """Open the run of a folder again; False where there is none, or the store has lost it.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+    run_id = run_of(folder)
+    return bool(run_id) and reopen_run(tracking, run_id)
+
+
 @contextmanager
-def closed_when_cut_off(tracking: Tracking, run_id: str) -> Iterator[None]:
-    """Close the run as KILLED or FAILED where the work inside does not reach its end."""
+def tracked_run(
+    tracking: Tracking,
+    folder: Path,
+    tags: Mapping[str, str],
+    *,
+    name: str = "",
+    parent: str | None = None,
+    parameters: Mapping[str, object] | None = None,
+    resume: bool = False,
+) -> Iterator[str]:
+    """Yield the id of an open run, and close it: FINISHED, KILLED (interrupted) or FAILED.
+
+    Args:
+        tracking: the store.
+        folder: of the run; a file in it keeps the run's id once its parameters are logged.
+        tags: of a new run.
+        name: of a new run; that of the folder by default.
+        parent: id of the run that a new one belongs to.
+        parameters: of a new run.
+        resume: go on with the run of the folder, which `can_resume` opened again.
+    """
+    run_id = run_of(folder) if resume else ""
+    if not run_id:
+        run_id = start_run(tracking, name or folder.name, tags, parent)
+        log_parameters(tracking, run_id, parameters or {})
+        write_text(folder / _RUN_ID, run_id)
     try:
-        yield
+        yield run_id
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         end_run(tracking, run_id, "KILLED" if stopped else "FAILED")
         raise
+    end_run(tracking, run_id)
 
 
 def lightning_logger(tracking: Tracking, run_id: str) -> "MLFlowLogger":
@@ -139,6 +191,22 @@ def log_result(
         client.log_metric(run_id, name, value)
     for file in files:
         client.log_artifact(run_id, str(file))
+
+
+def log_figures(
+    tracking: Tracking,
+    run_id: str,
+    prefix: str,
+    figures: Mapping[str, Figure],
+    files: Iterable[Path],
+) -> None:
+    """Add the figures of an evaluation that have a value, named PREFIX_NAME, and files to a run."""
+    values = {
+        f"{prefix}_{name}": figure.value
+        for name, figure in figures.items()
+        if figure.value is not None
+    }
+    log_result(tracking, run_id, values, files)
 
 
 def log_parameters(tracking: Tracking, run_id: str, parameters: Mapping[str, object]) -> None:
@@ -188,7 +256,7 @@ def best_run(
 
 
 def download_checkpoint(tracking: Tracking, run_id: str, folder: Path) -> Path:
-    """Fetch a run's best checkpoint into `folder`.
+    """Fetch a run's checkpoint into `folder`.
 
     Raises:
         ArtifactError: the run or its checkpoint does not exist.
@@ -263,3 +331,22 @@ def download_files(tracking: Tracking, run_id: str, names: Iterable[str], folder
     for name in names:
         if name in there:
             client.download_artifacts(run_id, name, str(folder))
+
+
+def code_version() -> str:
+    """Return the git commit, "-dirty" added for uncommitted changes; "unknown" without git.
+
+    Installed into an environment that lies inside another checkout it is unknown too.
+    """
+    try:
+        if Path(_git("rev-parse", "--show-toplevel")).resolve() != _REPOSITORY.resolve():
+            return "unknown"
+        commit = _git("rev-parse", "HEAD")
+        return f"{commit}-dirty" if _git("status", "--porcelain", "-uno") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(_REPOSITORY), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

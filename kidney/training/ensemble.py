@@ -1,39 +1,34 @@
-"""A training: one fit a validation fold, put together to one model that knows how sure it is.
+"""A training: one fit a validation fold, averaged to one calibrated model.
 
 A head or tail is fitted several times, each time with another of the folds left out for validation,
-and the mean of these fits is the model: no slice is lost to training, and every training scan has
-an answer from a fit that has not seen it, on which temperature and decisions are settled. A whole
+and the mean of these fits is the model: no slice is lost to training, and every training scan has a
+prediction of a fit that has not seen it, on which temperature and decisions are calibrated. A whole
 network is fitted once, since each fit takes long.
 """
 
+import copy
 import shutil
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+import torch
 
-from kidney.data.split import check_folds, validation_fold_of
 from kidney.errors import ConfigError
 from kidney.files import whole_file, write_text
-from kidney.models.average import average
-from kidney.models.checkpoint import load_checkpoint, save_checkpoint
-from kidney.pipeline.lineage import lineage_of, run_folder, tags_of
-from kidney.pipeline.sweep import parent_of_sweep
+from kidney.models.checkpoint import Checkpoint, Lineage, load_checkpoint, save_checkpoint
+from kidney.models.classifier import KidneyClassifier
 from kidney.tracking.runs import (
+    CHECKPOINT,
     SELECTION_METRIC,
-    Tracking,
-    closed_when_cut_off,
-    end_run,
+    can_resume,
     log_result,
+    tracked_run,
 )
-from kidney.training.calibrate import settle
-from kidney.training.callbacks import BEST
+from kidney.training.calibrate import calibrate
 from kidney.training.fit import fit, is_finished, is_first_process
-from kidney.training.resume import opened, reopened
+from kidney.training.spec import TrainingSpec, tags_of
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Trained:
         run_id: its tracking run.
         checkpoint: the model.
         val_macro_auroc: of the validation folds together.
-        validation: what the fits say of their validation slices, as predictions.csv has it.
+        validation: predictions of the fits for their validation slices, as in predictions.csv.
     """
 
     run_id: str
@@ -53,119 +48,104 @@ class Trained:
     validation: pd.DataFrame
 
 
-def validation_folds(cfg: DictConfig, split: dict[str, Any]) -> list[int]:
-    """Return the folds that validate in turn.
-
-    Raises:
-        ConfigError: there is no such fold, or one fold is to be both parts.
-    """
-    fold, asked = cfg.split.fold, cfg.split.validation_fold
-    check_folds(split, fold, asked)
-    if asked is None and cfg.model.trains != "network":
-        return [other for other in range(split["folds"]) if other != fold]
-    return [validation_fold_of(split, fold, asked)]
-
-
-def train(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], parent: str | None = None
-) -> Trained:
-    """Train what `cfg` describes; go on where the same training was cut off.
+def train(spec: TrainingSpec, parent: str | None = None, copy_to: Path | None = None) -> Trained:
+    """Train a model; go on where the same training was cut off.
 
     A run lies in runs/NAME-JOB, where JOB is a hash of everything that decides its result. While
-    it has no best.ckpt it is unfinished.
+    it has no model.ckpt it is unfinished.
 
     Args:
-        cfg: the whole configuration.
-        slices: the manifest, and `split` the split, as `prepare` returned them.
-        split: see `slices`.
-        parent: id of the tracking run that this one belongs to; the sweep's by default.
+        spec: the training.
+        parent: id of the tracking run that this one belongs to.
+        copy_to: where to put a copy of the checkpoint.
 
     Raises:
         KidneyError: data, weights or settings do not fit; the message says what to do.
     """
-    _refuse_distributed_parts(cfg)
-    folds = validation_folds(cfg, split)
-    lineage = lineage_of(cfg, slices, split, folds)
+    if spec.freezes and spec.strategy.startswith("ddp"):
+        raise ConfigError(
+            f"Expected one process for model.trainable={spec.hparams.trainable}, but "
+            f"trainer.strategy is {spec.strategy!r}: the frozen part is computed once, by one "
+            "process.",
+            "Use trainer=cpu or trainer=gpu, or train the whole network: model.trainable=network.",
+        )
+    folds, lineage = spec.validation_folds(), spec.lineage()
     # Weights that cannot be had and settings that cannot work leave no run behind.
-    instantiate(cfg.model, classes=list(cfg.data.classes), lineage=lineage, _convert_="all")
-    folder = run_folder(cfg, lineage)
-    tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
-    lineage["run"] = run_id = _open_run(tracking, folder, cfg, lineage, parent)
-    members = []
-    with closed_when_cut_off(tracking, run_id) if is_first_process() else nullcontext():
-        for fold in folds:
-            member = OmegaConf.merge(cfg, {"split": {"validation_fold": fold}})
-            assert isinstance(member, DictConfig)
-            at = folder / f"validation-{fold}"
-            if not is_finished(at):
-                fit(member, slices, split, at, run_id)
-            members.append(at / BEST)
-        if not is_first_process():
-            return Trained(run_id, folder / BEST, float("nan"), pd.DataFrame())
-        return _put_together(cfg, folds, members, lineage, folder, tracking)
-
-
-def _put_together(
-    cfg: DictConfig,
-    folds: list[int],
-    checkpoints: list[Path],
-    lineage: dict[str, Any],
-    folder: Path,
-    tracking: Tracking,
-) -> Trained:
-    loaded = [load_checkpoint(checkpoint) for checkpoint in checkpoints]
-    members = [classifier for classifier, _ in loaded]
-    settings = {**loaded[0][1], "lineage": lineage}
-    whole = average(members)
-    settled = settle(cfg, whole, dict(zip(folds, members, strict=True)), lineage)
-    settings["rules"] = settled.rules
-    config = folder / "config.yaml"
-    write_text(config, OmegaConf.to_yaml(cfg, resolve=True))
-    write_text(folder / "validation.csv", settled.validation.to_csv(index=False))
-    save_checkpoint(whole, settings, folder / BEST)
-    best = Trained(lineage["run"], folder / BEST, settled.macro_auroc, settled.validation)
-    log_result(
-        tracking, best.run_id, {SELECTION_METRIC: best.val_macro_auroc}, [best.checkpoint, config]
-    )
-    end_run(tracking, best.run_id)
-    if cfg.checkpoint:
-        with whole_file(Path(cfg.checkpoint)) as copy:
-            shutil.copyfile(best.checkpoint, copy)
-    return best
-
-
-def _open_run(
-    tracking: Tracking,
-    folder: Path,
-    cfg: DictConfig,
-    lineage: dict[str, Any],
-    parent: str | None,
-) -> str:
-    """Return the tracking run: the one that was cut off, or a new one."""
+    spec.make_task(lineage=asdict(lineage))
+    folder = spec.run_folder(lineage)
     if not is_first_process():
-        return ""
-    if not (folder / BEST).is_file() and (run_id := reopened(tracking, folder)):
-        return run_id
-    shutil.rmtree(folder, ignore_errors=True)
+        _fit_all(spec, folds, lineage, folder, "")
+        return Trained("", folder / CHECKPOINT, float("nan"), pd.DataFrame())
+    resumes = not (folder / CHECKPOINT).is_file() and can_resume(spec.tracking, folder)
+    if not resumes:
+        shutil.rmtree(folder, ignore_errors=True)
     tags = {
         "kind": "training",
-        "fold": str(cfg.split.fold),
-        "validation_folds": " ".join(map(str, lineage["split"]["validation_folds"])),
-        "data_name": cfg.data.name,
-    } | tags_of(cfg, lineage)
-    name = f"fold {cfg.split.fold}, {folder.name}"
-    parameters = {
-        f"{group}.{name}": value
-        for group in ("model", "trainer", "split", "decisions")
-        for name, value in cfg[group].items()
-    } | {name: cfg[name] for name in ("seed", "batch_size", "per_scan", "views")}
-    return opened(tracking, folder, name, tags, parent or parent_of_sweep(), parameters)
+        "fold": str(spec.fold),
+        "validation_folds": " ".join(map(str, folds)),
+        "data_name": spec.data,
+        **tags_of(lineage),
+    }
+    with tracked_run(
+        spec.tracking, folder, tags, name=f"fold {spec.fold}, {folder.name}", parent=parent,
+        parameters=spec.parameters, resume=resumes,
+    ) as run_id:  # fmt: skip
+        files = _fit_all(spec, folds, lineage, folder, run_id)
+        fits = [load_checkpoint(file).classifier for file in files]
+        lineage = replace(lineage, run=run_id)
+        model = average(fits)
+        found = calibrate(spec, model, dict(zip(folds, fits, strict=True)), lineage)
+        config = folder / "config.yaml"
+        write_text(config, spec.config)
+        write_text(folder / "validation.csv", found.predictions.to_csv(index=False))
+        save_checkpoint(Checkpoint(model, spec.hparams, lineage, found.rules), folder / CHECKPOINT)
+        metrics = {SELECTION_METRIC: found.macro_auroc}
+        log_result(spec.tracking, run_id, metrics, [folder / CHECKPOINT, config])
+    if copy_to:
+        with whole_file(copy_to) as temporary:
+            shutil.copyfile(folder / CHECKPOINT, temporary)
+    return Trained(run_id, folder / CHECKPOINT, found.macro_auroc, found.predictions)
 
 
-def _refuse_distributed_parts(cfg: DictConfig) -> None:
-    if cfg.model.trains != "network" and str(cfg.trainer.strategy).startswith("ddp"):
-        raise ConfigError(
-            f"Expected one process for model.trains={cfg.model.trains}, but trainer.strategy is "
-            f"{cfg.trainer.strategy!r}: the frozen part is computed once, by one process.",
-            "Use trainer=cpu or trainer=gpu, or train the whole network: model.trains=network.",
-        )
+def _fit_all(
+    spec: TrainingSpec, folds: Sequence[int], lineage: Lineage, folder: Path, run_id: str
+) -> list[Path]:
+    """Fit once a validation fold, where that has not been done; return the checkpoints."""
+    files = []
+    for fold in folds:
+        at = folder / f"validation-{fold}"
+        if not is_finished(at):
+            own = replace(lineage, split=replace(lineage.split, validation_folds=[fold]))
+            fit(spec, fold, own, at, run_id)
+        files.append(at / CHECKPOINT)
+    return files
+
+
+def average(ensemble: Sequence[KidneyClassifier]) -> KidneyClassifier:
+    """Return the classifier whose weights are the mean of an ensemble's weights.
+
+    Where only heads were trained its logits are exactly the mean of their logits, since norm and
+    head are linear in evaluation mode. Where fine-tuning began from the same weights it comes close
+    to that (model soups: Wortsman et al., ICML 2022): an ensemble at the price of one network, with
+    exact evidence.
+
+    Args:
+        ensemble: classifiers of one architecture whose training began with the same backbone, in
+            evaluation mode.
+    """
+    model = copy.deepcopy(ensemble[0])
+    with torch.no_grad():
+        states = [fitted.state_dict() for fitted in ensemble]
+        for name, value in model.state_dict().items():
+            if value.is_floating_point():
+                value.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
+        # Each fit normalises in its own way: logits = slope pooled + constant.
+        slopes = [fitted.head.weight * fitted.scale for fitted in ensemble]
+        constants = [
+            fitted.head.bias - slope @ fitted.centre
+            for fitted, slope in zip(ensemble, slopes, strict=True)
+        ]
+        slope, constant = torch.stack(slopes).mean(dim=0), torch.stack(constants).mean(dim=0)
+        model.head.weight.copy_(slope / model.scale)
+        model.head.bias.copy_(constant + slope @ model.centre)
+    return model

@@ -1,8 +1,8 @@
-"""What the frozen part of a network makes of all slices, computed once and kept.
+"""Computed once for a frozen part of a network: the features of all slices, and the locator.
 
-A head needs the mean of the feature maps, a tail the map that the trunk gives: epochs, folds and
-settings of what is trained reuse them. View 0 are the slices as they are, each further view has
-them augmented once.
+A head needs embeddings, a tail the trunk's maps: epochs, folds and hyperparameters of the trained
+part reuse them. Augmentation 0 are the slices as they are; each further one has them augmented
+once. The locator is fitted once a backbone, on phantoms whose kidneys are known.
 """
 
 import hashlib
@@ -13,11 +13,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from kidney.data.phantom.locator_set import SCANS, locator_set
+from kidney.files import whole_file
 from kidney.models.augment import augment
-from kidney.models.ood import GREYS
+from kidney.models.classifier import KidneyClassifier
+from kidney.models.locator import fit_locator
+from kidney.models.ood import HISTOGRAM_BINS
+from kidney.models.prepare import body_region, cut_out
 
 
 def features_path(
@@ -27,22 +34,28 @@ def features_path(
     backbone: str,
     image_size: int,
     stages: Sequence[int],
-    trains: str,
-    view: int,
+    trainable: str,
+    augmentation: int,
 ) -> Path:
     """Name the file by all that its content depends on."""
-    key = json.dumps([data, weights, backbone, image_size, list(stages), trains, GREYS, view])
-    return folder / f"features-{backbone}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.npy"
+    key = [
+        data, weights, backbone, image_size, list(stages), trainable, HISTOGRAM_BINS, augmentation
+    ]  # fmt: skip
+    return folder / f"features-{backbone}-{_digest(key)}.npy"
+
+
+def _digest(key: list[object]) -> str:
+    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
 
 
 def frozen_features(
-    frozen: Callable[[torch.Tensor], torch.Tensor],
-    dataset: Dataset[dict[str, torch.Tensor]],
+    frozen: Callable[[Tensor], Tensor],
+    dataset: Dataset[dict[str, Tensor]],
     rows: int,
     path: Path,
-    view: int,
+    augmentation: int,
     batch_size: int,
-    workers: int,
+    num_workers: int,
     device: torch.device,
 ) -> NDArray[np.floating]:
     """Return the features of all slices, from the file where it exists.
@@ -53,9 +66,9 @@ def frozen_features(
         rows: how many these are.
         path: the file; while it grows it is called PATH.partial, and a run that was killed goes on
             where it stopped.
-        view: 0 for the slices as they are, 1 and more for one drawing of the augmentation each.
+        augmentation: 0 for the slices as they are, 1 and more for one random draw each.
         batch_size: slices a forward pass.
-        workers: loader processes.
+        num_workers: loader processes.
         device: where to compute.
 
     Returns:
@@ -71,15 +84,15 @@ def frozen_features(
     # Rows are written in order and are NaN until then.
     done = int((~np.isnan(features.reshape(rows, -1)[:, 0])).sum())
     todo = torch.utils.data.Subset(dataset, range(done, rows))
-    loader = DataLoader(todo, batch_size=batch_size, num_workers=workers)
+    loader = DataLoader(todo, batch_size=batch_size, num_workers=num_workers)
     with (
         torch.inference_mode(),
-        tqdm(total=rows, initial=done, desc=f"Features, view {view}", unit="slice") as bar,
+        tqdm(total=rows, initial=done, desc=f"Features {augmentation}", unit="slice") as bar,
     ):
         for batch in loader:
             images = batch["images"].to(device)
-            if view:
-                images = _augmented(images, view, done)
+            if augmentation:
+                images = _augmented(images, augmentation, done)
             values = frozen(images).cpu().numpy()
             features[done : done + len(values)] = values
             features.flush()
@@ -96,13 +109,13 @@ def open_features(path: Path) -> NDArray[np.floating]:
     return features
 
 
-def _augmented(images: torch.Tensor, view: int, first_row: int) -> torch.Tensor:
-    """Augment each image by a drawing that depends on its view and row alone."""
+def _augmented(images: Tensor, augmentation: int, first_row: int) -> Tensor:
+    """Augment each image by random numbers that depend on augmentation and row alone."""
     changed = []
     with torch.random.fork_rng():
         for number, image in enumerate(images):
-            place = np.random.SeedSequence([view, first_row + number])
-            torch.manual_seed(int(place.generate_state(1)[0]))
+            seed = np.random.SeedSequence([augmentation, first_row + number])
+            torch.manual_seed(int(seed.generate_state(1)[0]))
             changed.append(augment(image[None]))
     return torch.cat(changed)
 
@@ -120,3 +133,37 @@ def _open_growing(
     fresh = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
     fresh[:] = np.nan
     return fresh
+
+
+def locate_kidneys(classifier: KidneyClassifier, weights: str, cache: Path) -> None:
+    """Set the locator of a classifier with a frozen trunk: from the cache, else fitted to phantoms.
+
+    Args:
+        classifier: with the pretrained backbone.
+        weights: identity of the backbone's weights.
+        cache: folder that keeps locators.
+    """
+    backbone = classifier.backbone
+    key = [weights, backbone.name, classifier.image_size, list(backbone.stages), SCANS]
+    path = cache / f"locator-{backbone.name}-{_digest(key)}.safetensors"
+    if not path.is_file():
+        print(f"Fitting the kidney locator to phantoms: {path}", flush=True)
+        fit_locator(classifier.locator, *_located_phantoms(classifier.eval()))
+        with whole_file(path) as temporary:
+            save_file(classifier.locator.state_dict(), temporary)
+    classifier.locator.load_state_dict(load_file(path))
+
+
+def _located_phantoms(classifier: KidneyClassifier) -> tuple[Tensor, Tensor]:
+    """Return the trunk's maps (N, c, h, w) of phantoms and the kidney's share of each position."""
+    maps, shares = [], []
+    with torch.inference_mode():
+        for sample in locator_set():
+            slice_ = torch.from_numpy(sample.slice)[None, None]
+            region = body_region(slice_)
+            found = classifier.trunk_maps(cut_out(slice_, region, classifier.image_size))
+            kidney = torch.from_numpy(sample.kidney)[None, None]
+            maps.append(found)
+            shares.append(cut_out(kidney, region, found.shape[2])[:, 0])
+    # Out of inference mode: they take part in a fit.
+    return torch.cat(maps).clone(), torch.cat(shares).clamp(0, 1).clone()

@@ -1,60 +1,49 @@
-"""One fit by Lightning: configuration in, the checkpoint of its last epoch out."""
+"""One fit by Lightning: a training with one validation fold in, the model of its last epoch out."""
 
+import ctypes
 import logging
 import shutil
+import sys
 import warnings
 from contextlib import nullcontext
-from functools import partial
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
-from hydra.utils import instantiate
+from lightning_fabric.plugins import TorchCheckpointIO
 from numpy.typing import NDArray
-from omegaconf import DictConfig
-from pytorch_lightning.callbacks import (
-    LearningRateMonitor,
-    ModelCheckpoint,
-    TQDMProgressBar,
-)
+from pytorch_lightning.callbacks import LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from kidney.data.datamodule import KidneyDataModule, SliceDataset
-from kidney.errors import ConfigError
-from kidney.models.prepare import prepare
+from kidney.files import locked, whole_file
+from kidney.models.checkpoint import Lineage
 from kidney.models.task import KidneyTask
-from kidney.pipeline.data_stages import data_folder
-from kidney.pipeline.lineage import features_of, lineage_of
-from kidney.pipeline.sweep import one_job_at_a_time
-from kidney.tracking.runs import (
-    Tracking,
-    closed_when_cut_off,
-    end_run,
-    lightning_logger,
-)
-from kidney.training.callbacks import BEST, LAST, SeedEachBatch, WholeCheckpoints
-from kidney.training.features import frozen_features, open_features
-from kidney.training.locator_fit import learn_to_locate
-from kidney.training.memory import keep_freed_memory
-from kidney.training.resume import opened, reopened
+from kidney.tracking.runs import CHECKPOINT, can_resume, lightning_logger, tracked_run
+from kidney.training.features import frozen_features, locate_kidneys
+from kidney.training.spec import TrainingSpec
+
+RESUME = "resume.ckpt"  # last epoch and optimizer state, while the fit is unfinished
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h of glibc
+_NEVER = 2**31 - 1
 
 
 def fit(
-    cfg: DictConfig, slices: pd.DataFrame, split: dict[str, Any], folder: Path, parent: str
+    spec: TrainingSpec, validation_fold: int, lineage: Lineage, folder: Path, parent: str
 ) -> Path:
-    """Train what `cfg` describes with one fold for validation; go on where it was cut off.
+    """Train with one fold for validation; go on where the same fit was cut off.
 
-    While last.ckpt lies in `folder` the fit is unfinished.
+    While resume.ckpt lies in `folder` the fit is unfinished.
 
     Args:
-        cfg: the whole configuration; split.validation_fold is a number.
-        slices: the manifest, and `split` the split, as `prepare` returned them.
-        split: see `slices`.
+        spec: the training.
+        validation_fold: the validation part; the training part is all but it and the test fold.
+        lineage: of this fit.
         folder: where the checkpoints go.
         parent: id of the tracking run that this one belongs to.
 
@@ -65,48 +54,46 @@ def fit(
         KidneyError: data, weights or settings do not fit; the message says what to do.
     """
     keep_freed_memory()
-    _hush_lightning()
-    lineage = lineage_of(cfg, slices, split, [cfg.split.validation_fold])
-    pl.seed_everything(cfg.seed, workers=True, verbose=False)
-    # Plain lists and dicts, not OmegaConf's: then the checkpoint loads without pickle.
-    task: KidneyTask = instantiate(
-        cfg.model, classes=list(cfg.data.classes), lineage=lineage, _convert_="all"
-    )
-    tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
-    run_id, resumed = _open_run(tracking, folder, cfg, parent)
-    data = datamodule(cfg)
-    last_checkpoint = ModelCheckpoint(
-        folder, save_top_k=0, save_last=True,
-        enable_version_counter=False, save_on_train_epoch_end=True,
-    )  # fmt: skip
-    trainer: pl.Trainer = instantiate(
-        cfg.trainer,
-        logger=lightning_logger(tracking, run_id) if is_first_process() else CSVLogger(folder),
-        callbacks=[
-            SeedEachBatch(cfg.seed),
-            LearningRateMonitor(logging_interval="epoch"),
-            TQDMProgressBar(refresh_rate=10),
-            last_checkpoint,
-        ],
-        plugins=[WholeCheckpoints()],
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        enable_model_summary=False,
-    )
-    if task.trains != "network":
-        learn_to_locate(cfg, task.classifier, lineage["weights"])
-        with one_job_at_a_time(features_of(cfg, lineage, 0)):
-            data.features = all_features(cfg, task, data, lineage)
-    with closed_when_cut_off(tracking, run_id) if is_first_process() else nullcontext():
-        trainer.fit(task, data, ckpt_path=folder / LAST if resumed else None, weights_only=True)
-    # The schedule ends at the last epoch: to choose an epoch by a few validation scans would make
-    # these scans look better than new ones, and the decisions are settled on them.
-    trainer.save_checkpoint(folder / BEST, weights_only=True)
+    _silence_lightning()
+    pl.seed_everything(spec.seed, workers=True, verbose=False)
+    task = spec.make_task(lineage=asdict(lineage))
+    data = spec.datamodule(validation_fold)
+    resumes = (folder / RESUME).is_file()
+    if is_first_process():
+        if resumes := resumes and can_resume(spec.tracking, folder):
+            print(f"Resuming {folder}: this training was cut off", flush=True)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    tags = {"kind": "fit", "validation_fold": str(validation_fold)}
+    with (
+        tracked_run(spec.tracking, folder, tags, parent=parent, resume=resumes)
+        if is_first_process()
+        else nullcontext("")
+    ) as run_id:
+        trainer = spec.make_trainer(
+            logger=lightning_logger(spec.tracking, run_id) if run_id else CSVLogger(folder),
+            callbacks=[
+                SeedEachBatch(spec.seed),
+                LearningRateMonitor(logging_interval="epoch"),
+                TQDMProgressBar(refresh_rate=10),
+                _every_epoch(folder),
+            ],
+            plugins=[WholeCheckpoints()],
+            default_root_dir=folder,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            enable_model_summary=False,
+        )
+        if task.trainable != "network":
+            locate_kidneys(task.classifier, lineage.weights, spec.workspace.cache)
+            data.features = _all_features(spec, task, data, lineage)
+        trainer.fit(task, data, ckpt_path=folder / RESUME if resumes else None, weights_only=True)
+        # The schedule ends at the last epoch: to choose an epoch by a few validation scans would
+        # make these scans look better than new ones, and calibration and decisions rest on them.
+        trainer.save_checkpoint(folder / CHECKPOINT, weights_only=True)
     if trainer.is_global_zero:
-        end_run(tracking, run_id)
-        (folder / LAST).unlink(missing_ok=True)
-    return folder / BEST
+        (folder / RESUME).unlink(missing_ok=True)
+    return folder / CHECKPOINT
 
 
 def is_first_process() -> bool:
@@ -116,79 +103,90 @@ def is_first_process() -> bool:
 
 def is_finished(folder: Path) -> bool:
     """Tell whether the fit in this folder ended."""
-    return (folder / BEST).is_file() and not (folder / LAST).is_file()
+    return (folder / CHECKPOINT).is_file() and not (folder / RESUME).is_file()
 
 
-def _open_run(tracking: Tracking, folder: Path, cfg: DictConfig, parent: str) -> tuple[str, bool]:
-    """Return the tracking run and whether a checkpoint waits to be resumed."""
-    waits = (folder / LAST).is_file()
-    if not is_first_process():
-        return "", waits
-    if waits and (run_id := reopened(tracking, folder)):
-        print(f"Resuming {folder}: this training was cut off", flush=True)
-        return run_id, True
-    shutil.rmtree(folder, ignore_errors=True)
-    tags = {"kind": "member", "validation_fold": str(cfg.split.validation_fold)}
-    return opened(tracking, folder, folder.name, tags, parent, {}), False
-
-
-def datamodule(cfg: DictConfig) -> KidneyDataModule:
-    """Return the slices of the chosen data set, split and fold as batches."""
-    return KidneyDataModule(
-        folder=data_folder(cfg),
-        classes=list(cfg.data.classes),
-        split=cfg.split.name,
-        fold=cfg.split.fold,
-        validation_fold=cfg.split.validation_fold,
-        prepare=partial(prepare, size=cfg.model.image_size),
-        batch_size=cfg.batch_size,
-        workers=cfg.workers,
-        seed=cfg.seed,
-        per_scan=cfg.per_scan,
-    )
-
-
-def all_features(
-    cfg: DictConfig, task: KidneyTask, data: KidneyDataModule, lineage: dict[str, Any]
+def _all_features(
+    spec: TrainingSpec, task: KidneyTask, data: KidneyDataModule, lineage: Lineage
 ) -> list[NDArray[np.floating]]:
-    """Return the features of every view from the frozen part, computed where they are missing."""
+    """Return the frozen part's features of slices and augmentations, computed where missing."""
     data.setup()
     rows = len(data.slices)
-    every = SliceDataset(data.cache, np.arange(rows), data.labels, data.prepare)
+    slices = SliceDataset(data.cache, np.arange(rows), data.labels, data.prepare)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     classifier = task.classifier.eval().to(device)
 
-    def begun(images: Tensor) -> Tensor:
+    def trunk(images: Tensor) -> Tensor:
         """Maps take a thousand times the room: half precision rounds them by a 2,000th."""
-        return classifier.begun(images).half()
+        return classifier.forward_trunk(images).half()
 
-    frozen = begun if task.trains == "tail" else classifier.described
-    return [
-        frozen_features(
-            frozen,
-            every,
-            rows,
-            features_of(cfg, lineage, view),
-            view,
-            cfg.batch_size,
-            cfg.workers,
-            device,
-        )
-        for view in range(1 + cfg.views)
-    ]
+    frozen = trunk if task.trainable == "tail" else classifier.embed
+    first = spec.features_path(lineage, 0)
+    with locked(first.with_name(f".{first.name}.lock"), f"Another process computes {first}"):
+        return [
+            frozen_features(
+                frozen, slices, rows, spec.features_path(lineage, augmentation), augmentation,
+                spec.batch_size, spec.num_workers, device,
+            )
+            for augmentation in range(1 + spec.augmentations)
+        ]  # fmt: skip
 
 
-def with_features(cfg: DictConfig, lineage: dict[str, Any]) -> KidneyDataModule:
-    """Return the data module of a training after its setup, with features where it used them."""
-    data = datamodule(cfg)
-    if cfg.model.trains != "network":
-        data.features = [open_features(features_of(cfg, lineage, 0))]
-    data.setup()
-    return data
+def _every_epoch(folder: Path) -> ModelCheckpoint:
+    """Return the callback that keeps the last epoch as resume.ckpt."""
+    callback = ModelCheckpoint(
+        folder, save_top_k=0, save_last=True,
+        enable_version_counter=False, save_on_train_epoch_end=True,
+    )  # fmt: skip
+    callback.CHECKPOINT_NAME_LAST = Path(RESUME).stem
+    return callback
 
 
-def _hush_lightning() -> None:
-    """Silence what is no news: devices, tips, the run_id beside the checkpoints."""
+class SeedEachBatch(pl.Callback):
+    """Draws for a batch depend on seed, epoch, batch and rank alone, so it can be repeated."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,  # noqa: ARG002  Lightning's signature
+        batch: Any,  # noqa: ARG002
+        batch_idx: int,
+    ) -> None:
+        """Seed torch before the batch is augmented."""
+        place = [self.seed, trainer.current_epoch, batch_idx, trainer.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1)[0]))
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """A checkpoint file appears whole or not at all, also when the process is killed."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write beside the final name, then rename."""
+        with whole_file(Path(path)) as temporary:
+            super().save_checkpoint(checkpoint, temporary, storage_options)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep and reuse what is freed; does nothing elsewhere.
+
+    By default glibc maps every large tensor anew and returns it at once, and the kernel then clears
+    each page again: on 2 cores a forward pass of EfficientNet-Lite0 took 2.2 times as long.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _NEVER)
+
+
+def _silence_lightning() -> None:
+    """Hide notices about devices, tips and the run_id beside the checkpoints."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         "Checkpoint directory",
@@ -198,17 +196,3 @@ def _hush_lightning() -> None:
         "No positive sam",
     ):
         warnings.filterwarnings("ignore", message=message)
-
-
-def refuse_distributed_sweep(strategy: str) -> None:
-    """Stop a multirun whose jobs would start processes that re-enter the whole sweep.
-
-    Raises:
-        ConfigError: the strategy starts its processes by running the command again.
-    """
-    if strategy.startswith("ddp") and "spawn" not in strategy:
-        raise ConfigError(
-            f"Expected a sweep of single-process jobs, but trainer.strategy is {strategy!r}: its "
-            "second process would start the whole sweep again.",
-            "Add trainer.strategy=ddp_spawn, or run the jobs one by one without -m.",
-        )

@@ -18,9 +18,11 @@ from PIL import Image
 from benchmarks.timing import Row, seconds
 from kidney.data.datamodule import KidneyDataModule
 from kidney.data.ingest import ingest
+from kidney.data.manifest import read_manifest
 from kidney.data.phantom.files import CLASS_FOLDERS, write_class_folders
 from kidney.data.readers.class_folders import read
 from kidney.data.scans.describe import describe
+from kidney.data.split import read_split
 from kidney.imaging.appearance import thumbnail
 from kidney.imaging.pictures import decode_picture
 from kidney.models.classifier import KidneyClassifier
@@ -99,17 +101,20 @@ def _scans_of_the_whole_set(pictures: list[Path]) -> Row:
 
 
 def _loading_against_training(workspace: Path) -> Row:
+    folder = workspace / "data/ct_kidney"
+    slices = read_manifest(folder)
     data = KidneyDataModule(
-        folder=workspace / "data/ct_kidney",
+        folder=folder,
+        slices=slices,
         classes=list(CLASS_FOLDERS),
-        split="by_scan",
+        split=read_split(folder, "by_scan", slices),
         fold=0,
         validation_fold=None,
         prepare=partial(prepare, size=IMAGE_SIZE),
         batch_size=16,
-        workers=2,
+        num_workers=2,
         seed=0,
-        per_scan=6,
+        slices_per_scan=6,
     )
     data.setup()
     loader = data.train_dataloader()
@@ -122,7 +127,7 @@ def _loading_against_training(workspace: Path) -> Row:
 
     def step() -> None:
         classifier.zero_grad()
-        classifier.logits(classifier.described(images)).square().mean().backward()
+        classifier.forward_head(classifier.embed(images)).square().mean().backward()
 
     training = seconds(step, repeats=5)
     return Row("an epoch over the slice cache", "its training steps, lite0", training / loading)

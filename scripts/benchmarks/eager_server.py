@@ -15,7 +15,7 @@ from kidney.models.checkpoint import load_checkpoint
 
 app = Flask(__name__)
 torch.set_num_threads(os.cpu_count() or 1)
-classifier, _ = load_checkpoint(Path(os.environ["CHECKPOINT"]))
+classifier = load_checkpoint(Path(os.environ["CHECKPOINT"])).classifier
 
 
 @app.get("/")

@@ -119,8 +119,8 @@ def _fit_head(classifier: KidneyClassifier, slices: Slices) -> None:
     with torch.inference_mode():
         for row in tqdm(rows, desc="features", unit="slice", leave=False):
             slice_ = torch.from_numpy(np.array(slices.slices[row]))
-            described = classifier.described(prepare(slice_[None, None], classifier.image_size))
-            features.append(described[0, : classifier.backbone.channels])
+            embedding = classifier.embed(prepare(slice_[None, None], classifier.image_size))
+            features.append(embedding[0, : classifier.backbone.channels])
     seen = torch.stack(features).numpy().astype(np.float64)
     mean, var = seen.mean(axis=0), seen.var(axis=0) + 1e-6
     fitted = LogisticRegression(C=0.01, max_iter=500).fit(

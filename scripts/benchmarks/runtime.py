@@ -17,11 +17,11 @@ ROOT = Path("demo")
 def runtime_rows() -> Iterator[Row]:
     """Measure on the model of the demo."""
     artifact = ROOT / "artifacts/kidney.onnx"
-    checkpoints = sorted(ROOT.glob("runs/*/best.ckpt"))
+    checkpoints = sorted(ROOT.glob("runs/*/model.ckpt"))
     if not artifact.is_file() or not checkpoints:
         sys.exit("Expected the demo's model and data below demo/. Run make demo first.")
     predictor = Predictor(artifact, threads=2)
-    classifier, _ = load_checkpoint(checkpoints[-1])
+    classifier = load_checkpoint(checkpoints[-1]).classifier
     slice_ = np.zeros((512, 512), dtype=np.uint8)
     tensor = torch.from_numpy(slice_)[None, None]
     with torch.inference_mode():

@@ -20,11 +20,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from benchmarks.timing import Row, seconds
+from kidney.data.split import Split
 from kidney.models.augment import augment
 from kidney.models.task import KidneyTask
 from kidney.pipeline.data_stages import prepare
-from kidney.tracking.runs import Tracking, start_run
-from kidney.training.fit import datamodule, fit
+from kidney.pipeline.train import training_spec
+from kidney.tracking.runs import run_of, start_run
+from kidney.training.fit import fit
 
 CONF = str(Path(__file__).parents[2] / "conf")
 BACKBONE = "tf_efficientnet_lite0"
@@ -32,7 +34,7 @@ EPOCHS, FOLDS, RATES = 20, (0, 1), (1e-3, 3e-3, 1e-2)
 SAME = {"rtol": 1e-2, "atol": 1e-2}  # of figures
 STEPS = 24
 
-Prepared = tuple[pd.DataFrame, dict[str, Any]]  # manifest and split
+Prepared = tuple[pd.DataFrame, Split]
 
 
 def training_rows() -> Iterator[Row]:
@@ -47,8 +49,8 @@ def training_rows() -> Iterator[Row]:
 def _config(workspace: Path, *overrides: str) -> DictConfig:
     sizes = {"scans_per_class": 5, "size": 256, "max_slices": 5}
     settings = [
-        f"workspace={workspace}", "data=phantom", "model=lite0", "trainer=cpu", "workers=0",
-        "batch_size=16", "split.validation_fold=2", "views=0", "per_scan=4",
+        f"workspace={workspace}", "data=phantom", "model=lite0", "trainer=cpu", "num_workers=0",
+        "batch_size=16", "split.validation_fold=2", "augmentations=0", "slices_per_scan=4",
         *(f"++data.fetch.{name}={value}" for name, value in sizes.items()),
     ]  # fmt: skip
     with initialize_config_dir(CONF, version_base="1.3"):
@@ -57,10 +59,11 @@ def _config(workspace: Path, *overrides: str) -> DictConfig:
 
 def _fit(cfg: DictConfig, prepared: Prepared, folder: Path) -> dict[str, float]:
     """Train as train.py does and return the figures that it logs."""
-    tracking = Tracking(cfg.tracking.uri, cfg.tracking.experiment)
-    fit(cfg, *prepared, folder, start_run(tracking, "benchmark", {}))
-    run_id = (folder / "run_id").read_text(encoding="utf-8").strip()
-    logged: dict[str, float] = MlflowClient(tracking.uri).get_run(run_id).data.metrics
+    spec = training_spec(cfg, *prepared)
+    (fold,) = spec.validation_folds()
+    fit(spec, fold, spec.lineage(), folder, start_run(spec.tracking, "benchmark", {}))
+    client = MlflowClient(spec.tracking.uri)
+    logged: dict[str, float] = client.get_run(run_of(folder)).data.metrics
     return {name: value for name, value in logged.items() if "val_" in name}
 
 
@@ -71,7 +74,7 @@ class Recomputing(KidneyTask):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        self.trains = "network"  # so the fit makes no features
+        self.trainable = "network"  # so the fit makes no features
         (learned,) = self.cache.glob("locator-*.safetensors")
         self.classifier.locator.load_state_dict(load_file(learned))
         self.train()
@@ -100,7 +103,7 @@ def _sweep_of_heads(workspace: Path, prepared: Prepared) -> Row:
             _fit(
                 _config(
                     workspace, *settings, f"trainer.max_epochs={EPOCHS}",
-                    "model.trains=head", "model.image_size=224", f"split.fold={fold}",
+                    "model.trainable=head", "model.image_size=224", f"split.fold={fold}",
                     f"model.learning_rate={rate}",
                 ),
                 prepared,
@@ -155,12 +158,12 @@ class TimedTrainer(pl.Trainer):
 
 def _fine_tuning(workspace: Path, prepared: Prepared) -> Row:
     cfg = _config(
-        workspace, "model.trains=network", "model.weights=none", "model.image_size=128",
+        workspace, "model.trainable=network", "model.weights=none", "model.image_size=128",
         "trainer._target_=benchmarks.training.TimedTrainer",
     )  # fmt: skip
-    steps = StepByStep(_bare_steps(cfg))
+    steps = StepByStep(_bare_steps(cfg, prepared))
     TimedTrainer.extra = steps
-    epoch = len(_training_batches(cfg))
+    epoch = len(_training_batches(cfg, prepared))
     cfg.trainer.max_epochs = -(-STEPS // (epoch - 1))
     _fit(cfg, prepared, workspace / "fine-tuned")
     ours, bare = np.array(steps.times).T
@@ -168,17 +171,18 @@ def _fine_tuning(workspace: Path, prepared: Prepared) -> Row:
     return Row("steps/s of a fine-tuning", "a bare PyTorch loop", float(np.median(bare / ours)))
 
 
-def _training_batches(cfg: DictConfig) -> Any:
-    data = datamodule(cfg)
+def _training_batches(cfg: DictConfig, prepared: Prepared) -> Any:
+    spec = training_spec(cfg, *prepared)
+    data = spec.datamodule(spec.validation_folds()[0])
     data.setup()
     return data.train_dataloader()
 
 
-def _bare_steps(cfg: DictConfig) -> Iterator[None]:
+def _bare_steps(cfg: DictConfig, prepared: Prepared) -> Iterator[None]:
     """Train as KidneyTask does, in the words of PyTorch alone; yield after each step."""
     task = instantiate(cfg.model, classes=list(cfg.data.classes), lineage={}, _convert_="all")
     model = task.classifier.train()
-    rates = {model.head: 1.0, model.backbone: cfg.model.backbone_rate}
+    rates = {model.head: 1.0, model.backbone: cfg.model.backbone_lr_scale}
     optimizer = torch.optim.AdamW(
         [
             {"params": list(part.parameters()), "lr": cfg.model.learning_rate * share}
@@ -186,12 +190,12 @@ def _bare_steps(cfg: DictConfig) -> Iterator[None]:
         ],
         weight_decay=cfg.model.weight_decay,
     )
-    batches = _training_batches(cfg)
+    batches = _training_batches(cfg, prepared)
     total = 0.0
     while True:
         for batch in batches:
             optimizer.zero_grad()
-            logits = model.logits(model.described(augment(batch["images"])))
+            logits = model.forward_head(model.embed(augment(batch["images"])))
             loss = cross_entropy(logits, batch["labels"])
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.trainer.gradient_clip_val)

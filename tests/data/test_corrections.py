@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kidney.data.corrections import corrected, misfits, read_corrections
+from kidney.data.corrections import corrected, read_corrections, unmatched_rows
 from kidney.data.manifest import read_manifest, read_rejected
 from kidney.errors import DataError
 from tests.helpers.data_slices import take
@@ -94,7 +94,7 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
 def test_rows_that_speak_of_no_slice_are_named() -> None:
     names = ["a", "a/b", "a/b/1.png", "a/2.dcm#4", "a/2.dcm#5", "b"]
     known = {name: {"scan": "x"} for name in names}
-    assert misfits(known, [("a/b/1.png", 0), ("a/2.dcm", 4)]) == ["a/2.dcm#5", "b"]
+    assert unmatched_rows(known, [("a/b/1.png", 0), ("a/2.dcm", 4)]) == ["a/2.dcm#5", "b"]
 
 
 def test_an_end_of_a_path_is_enough_where_no_other_file_has_it() -> None:
@@ -106,12 +106,12 @@ def test_an_end_of_a_path_is_enough_where_no_other_file_has_it() -> None:
         {},
         {"scan": "s"},
     ]
-    assert misfits(known, seen) == []
+    assert unmatched_rows(known, seen) == []
 
 
 def test_an_end_that_two_files_have_is_named() -> None:
     known = {"1.png": {"label": "cyst"}, "a/1.png": {"label": "cyst"}}
-    assert misfits(known, [("a/1.png", 0), ("b/1.png", 0)]) == ["1.png"]
+    assert unmatched_rows(known, [("a/1.png", 0), ("b/1.png", 0)]) == ["1.png"]
 
 
 def test_all_of_a_path_wins_over_its_end() -> None:

@@ -9,7 +9,7 @@ from huggingface_hub import DatasetCard
 
 from kidney.data.data_card import data_card
 from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, read_rejected
-from kidney.data.split import dealt
+from kidney.data.split import make_split
 from kidney.data.validation.checks import Finding, summary
 from kidney.data.validation.confounders import Confounder
 from kidney.data.validation.leakage import Leakage
@@ -29,7 +29,7 @@ def page(folder: Path, name: str = "ct_kidney", **changes) -> str:
     slices = read_manifest(folder)
     report = ValidationReport(fingerprint(slices), summary(slices), FOUND, [BIAS], OWN)
     report = dataclasses.replace(report, **changes)
-    split = dealt("by_scan", slices, 4, 0)
+    split = make_split("by_scan", slices, 4, 0)
     rejected, doubtful = read_rejected(folder), read_boundaries(folder)
     return data_card(name, slices, rejected, doubtful, split, report, RANDOM)
 

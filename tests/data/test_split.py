@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 
 from kidney.data.split import (
     PARTS,
-    deal,
+    Split,
+    assign_folds,
+    make_split,
     parts_of,
     patients_that_cross,
     read_split,
@@ -31,10 +34,8 @@ FOLDS, SEEDS = st.integers(3, 5), st.integers(0, 2**32)
 SLICES = manifest_of({"cyst": [3] * 7, "stone": [1, 2, 3, 4, 5]})
 
 
-def split_of(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool = True) -> dict[str, Any]:
-    unit, name = ("patient", "by_scan") if by_scan else ("slice", "leaky")
-    fold_of = deal(slices, folds, seed, by_scan)
-    return {"name": name, "unit": unit, "folds": folds, "fold_of": fold_of}
+def split_of(slices: pd.DataFrame, folds: int, seed: int) -> Split:
+    return make_split("by_scan", slices, folds, seed)
 
 
 @settings(max_examples=25, deadline=None)
@@ -63,10 +64,10 @@ def test_every_slice_is_tested_once_and_validated_once(
 
 @settings(max_examples=25, deadline=None)
 @given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS)
-def test_the_scans_of_each_class_are_dealt_evenly(
+def test_the_scans_of_each_class_are_assigned_evenly(
     slices: pd.DataFrame, folds: int, seed: int
 ) -> None:
-    fold_of = deal(slices, folds, seed, by_scan=True)
+    fold_of = assign_folds(slices, folds, seed, by_scan=True)
     scans = slices.drop_duplicates("scan")
     for _, of_class in scans.groupby("label"):
         counts = of_class["scan"].map(fold_of).value_counts().reindex(range(folds), fill_value=0)
@@ -75,7 +76,7 @@ def test_the_scans_of_each_class_are_dealt_evenly(
 
 @settings(max_examples=25, deadline=None)
 @given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS, data=st.data())
-def test_the_phases_and_views_of_each_class_are_dealt_evenly(
+def test_the_phases_and_views_of_each_class_are_assigned_evenly(
     slices: pd.DataFrame, folds: int, seed: int, data: st.DataObject
 ) -> None:
     scans = slices.drop_duplicates("scan").reset_index(drop=True)
@@ -83,7 +84,7 @@ def test_the_phases_and_views_of_each_class_are_dealt_evenly(
     for column, values in (("phase", ["enhanced", "plain"]), ("view", ["axial", "coronal"])):
         drawn = data.draw(st.lists(st.sampled_from(values), min_size=size, max_size=size))
         slices[column] = slices["scan"].map(dict(zip(scans["scan"], drawn, strict=True)))
-    fold_of = deal(slices, folds, seed, by_scan=True)
+    fold_of = assign_folds(slices, folds, seed, by_scan=True)
     for _, alike in slices.drop_duplicates("scan").groupby(["label", "phase", "view"]):
         counts = alike["scan"].map(fold_of).value_counts().reindex(range(folds), fill_value=0)
         assert counts.max() - counts.min() <= 1
@@ -106,7 +107,7 @@ def with_patients(scans: dict[str, list[int]]) -> pd.DataFrame:
     return slices
 
 
-def test_a_label_that_most_patients_have_beside_others_can_be_dealt() -> None:
+def test_a_label_that_most_patients_have_beside_others_can_be_assigned() -> None:
     # Five patients with normal and tumour slices, two with tumour alone, as in KiTS23.
     slices = with_patients({"tumor": [1] * 7, "normal": [1] * 5})
     split = split_of(slices, 5, 0)
@@ -117,7 +118,7 @@ def test_a_label_that_most_patients_have_beside_others_can_be_dealt() -> None:
 def test_a_patient_with_several_labels_counts_for_the_rarest() -> None:
     # Every patient has normal slices, as in sets that label slices; three have cysts.
     slices = with_patients({"normal": [2] * 9, "cyst": [1] * 3})
-    fold_of = deal(slices, 3, 0, by_scan=True)
+    fold_of = assign_folds(slices, 3, 0, by_scan=True)
     assert sorted(fold_of[f"p{number:04d}"] for number in (0, 100, 200)) == [0, 1, 2]
 
 
@@ -127,20 +128,22 @@ def test_a_split_depends_on_the_seed_and_not_on_the_order_of_the_rows(
     slices: pd.DataFrame, folds: int, seed: int
 ) -> None:
     backwards = slices[::-1].reset_index(drop=True)
-    assert deal(slices, folds, seed, True) == deal(backwards, folds, seed, True)
+    assert assign_folds(slices, folds, seed, True) == assign_folds(backwards, folds, seed, True)
 
 
 def test_another_seed_gives_another_split() -> None:
-    assert len({json.dumps(deal(SLICES, 5, seed, True)) for seed in range(5)}) == 5
+    assert len({json.dumps(assign_folds(SLICES, 5, seed, True)) for seed in range(5)}) == 5
 
 
 def test_the_surplus_scans_do_not_all_go_to_the_first_folds() -> None:
     # 6 scans in 5 folds: the fold with two is drawn for each seed.
-    counts = [list(deal(manifest_of({"cyst": [1] * 6}), 5, s, True).values()) for s in range(20)]
+    counts = [
+        list(assign_folds(manifest_of({"cyst": [1] * 6}), 5, s, True).values()) for s in range(20)
+    ]
     assert {max(set(folds), key=folds.count) for folds in counts} == set(range(5))
 
 
-def test_a_scan_of_two_classes_is_dealt_once() -> None:
+def test_a_scan_of_two_classes_is_assigned_once() -> None:
     slices = SLICES.copy()
     slices.loc[0, "label"] = "stone"  # one slice of a scan of three cyst slices
     for fold in range(5):
@@ -148,15 +151,15 @@ def test_a_scan_of_two_classes_is_dealt_once() -> None:
         assert not patients_that_cross(slices, parts)
 
 
-def test_the_leaky_split_deals_slices() -> None:
-    parts = parts_of(SLICES, split_of(SLICES, 5, 0, by_scan=False), 0)
+def test_the_leaky_split_assigns_slices() -> None:
+    parts = parts_of(SLICES, make_split("leaky", SLICES, 5, 0), 0)
     assert patients_that_cross(SLICES, parts)
 
 
 @pytest.mark.parametrize("folds", [-1, 0, 1, 2])
 def test_fewer_than_three_folds_are_refused(folds: int) -> None:
     with pytest.raises(ConfigError, match=r"split\.folds to be at least 3"):
-        deal(SLICES, folds, 0, by_scan=True)
+        assign_folds(SLICES, folds, 0, by_scan=True)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +168,7 @@ def test_fewer_than_three_folds_are_refused(folds: int) -> None:
 def test_fewer_scans_than_folds_are_refused(scans: int, remedy: str) -> None:
     slices = manifest_of({"cyst": [1] * 9, "stone": [9] * scans})
     with pytest.raises(DataError, match=rf"split\.folds to be at most .* of stone, {scans}") as e:
-        deal(slices, 5, 0, by_scan=True)
+        assign_folds(slices, 5, 0, by_scan=True)
     assert pd.Series([e.value.remedy]).str.contains(remedy).all()
 
 
@@ -196,12 +199,12 @@ def test_a_validation_fold_that_cannot_be_is_refused(validation_fold: int, says:
 
 
 @pytest.mark.parametrize("name", ["by_scan", "leaky"])
-def test_a_split_reads_back_as_it_was_dealt(tmp_path: Path, name: str) -> None:
+def test_a_split_reads_back_as_it_was_made(tmp_path: Path, name: str) -> None:
     path = write_split(tmp_path, name, SLICES, 5, 3)
     assert path == split_path(tmp_path, name)
     split = read_split(tmp_path, name, SLICES)
-    assert split["fold_of"] == deal(SLICES, 5, 3, by_scan=name == "by_scan")
-    assert (split["name"], split["folds"], split["seed"]) == (name, 5, 3)
+    assert split == make_split(name, SLICES, 5, 3)
+    assert (split.name, split.folds, split.seed) == (name, 5, 3)
     before = path.read_bytes()
     assert write_split(tmp_path, name, SLICES, 5, 3).read_bytes() == before
 
@@ -214,7 +217,7 @@ def test_a_split_of_another_manifest_is_refused(tmp_path: Path) -> None:
         read_split(tmp_path, "by_scan", relabelled)
 
 
-def test_a_missing_split_names_the_station_before(tmp_path: Path) -> None:
+def test_a_missing_split_names_the_command_before(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is none(.|\n)*scripts/split\.py split=by_scan"):
         read_split(tmp_path, "by_scan", SLICES)
 
@@ -257,13 +260,14 @@ def test_the_leaky_split_under_another_name_is_refused(tmp_path: Path) -> None:
 
 def test_a_split_with_an_empty_part_is_refused() -> None:
     split = split_of(SLICES, 5, 0)
-    split["fold_of"] = dict.fromkeys(split["fold_of"], 0)
+    split = replace(split, fold_of=dict.fromkeys(split.fold_of, 0))
     with pytest.raises(DataError, match="leaves nothing for train and val"):
         parts_of(SLICES, split, 0)
 
 
 def test_the_fingerprint_changes_when_one_scan_changes_its_fold() -> None:
-    split, other = split_of(SLICES, 5, 0), split_of(SLICES, 5, 0)
-    assert split_fingerprint(split) == split_fingerprint(other)
-    other["fold_of"]["cyst-0000"] = (other["fold_of"]["cyst-0000"] + 1) % 5
+    split = split_of(SLICES, 5, 0)
+    assert split_fingerprint(split) == split_fingerprint(split_of(SLICES, 5, 0))
+    moved = {"cyst-0000": (split.fold_of["cyst-0000"] + 1) % 5}
+    other = replace(split, fold_of={**split.fold_of, **moved})
     assert split_fingerprint(split) != split_fingerprint(other)

@@ -38,7 +38,7 @@ def keys_like(text: str, known: Path) -> None:
 def test_the_backbone_has_the_keys_of_the_others_and_answers():
     keys_like(BACKBONE, ROOT / "conf/model/resnet50.yaml")
     # Random weights can only be trained as a whole.
-    changes = {"weights": "none", "image_size": 64, "trains": "network"}
+    changes = {"weights": "none", "image_size": 64, "trainable": "network"}
     settings = OmegaConf.merge(OmegaConf.create(BACKBONE), changes)
     task = instantiate(settings, classes=list(CLASSES), lineage={}, _convert_="all")
     assert task.classifier.backbone.has_tail

@@ -52,7 +52,7 @@ def write_trained(folder: Path, **settings: Any) -> Path:
     task = small_task(**settings)
     with torch.no_grad():
         task.classifier.head.bias.copy_(torch.tensor([0.3, -0.2, 0.1, 0.4]))
-    return write_checkpoint(task, folder / "best.ckpt")
+    return write_checkpoint(task, folder / "model.ckpt")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_file_stands_alone_and_says_what_torch_says(exported: tuple[Path, Path]):
     checkpoint, path = exported
     assert [file.name for file in path.parent.iterdir()] == ["kidney.onnx"]
-    classifier, _ = load_checkpoint(checkpoint)
+    classifier = load_checkpoint(checkpoint).classifier
     for slice_, answer in zip(SLICES, Predictor(path).predict(SLICES), strict=True):
         with torch.inference_mode():
             ours = classifier(torch.from_numpy(slice_)[None, None])
@@ -81,7 +81,7 @@ def test_the_file_stands_alone_and_says_what_torch_says(exported: tuple[Path, Pa
 def test_the_card_tells_where_the_model_comes_from(exported: tuple[Path, Path]):
     checkpoint, path = exported
     card = Predictor(path).card
-    classifier, _ = load_checkpoint(checkpoint)
+    classifier = load_checkpoint(checkpoint).classifier
     assert card.classes == tuple(CLASSES)
     assert card.image_size == IMAGE_SIZE
     assert dataclasses.asdict(card.rules) == RULES
@@ -123,7 +123,7 @@ def test_figures_of_another_checkpoint_are_not_borrowed(tmp_path: Path):
     evaluation = write_evaluation(write_trained(other, learning_rate=0.5), tmp_path / "m.json")
     said = refused(write_trained(tmp_path), evaluation, tmp_path)
     assert "scripts/evaluate.py" in said
-    assert sha256(other / "best.ckpt")[:12] in said
+    assert sha256(other / "model.ckpt")[:12] in said
 
 
 def test_a_model_of_a_leaky_split_is_not_exported(tmp_path: Path):
@@ -142,7 +142,7 @@ def test_an_evaluation_that_cannot_be_read_is_said(tmp_path: Path, content: str)
 
 def test_a_true_file_is_verified(exported: tuple[Path, Path]):
     checkpoint, path = exported
-    found = verify(load_checkpoint(checkpoint)[0], path, SLICES, LABELS)
+    found = verify(load_checkpoint(checkpoint).classifier, path, SLICES, LABELS)
     assert found.largest.keys() == LIMITS.keys()
     assert 0 <= found.largest["probabilities"] < 1e-5
     assert 0 <= found.largest["decomposition"] < 1e-4
@@ -154,7 +154,7 @@ def test_a_true_file_is_verified(exported: tuple[Path, Path]):
 @pytest.mark.parametrize("change", [1.02, float("nan"), float("inf")], ids=str)
 def test_a_file_that_disagrees_with_torch_is_refused(exported: tuple[Path, Path], change: float):
     checkpoint, path = exported
-    other = copy.deepcopy(load_checkpoint(checkpoint)[0])
+    other = copy.deepcopy(load_checkpoint(checkpoint).classifier)
     with torch.no_grad():
         other.head.weight[2] *= change
     with pytest.raises(ArtifactError, match="agree with torch"):
@@ -175,13 +175,13 @@ def test_a_card_with_another_bias_breaks_the_decomposition_and_is_refused(
     onnx.save(model, tmp_path / "kidney.onnx")
     seal(tmp_path / "kidney.onnx")
     with pytest.raises(ArtifactError, match="decomposition"):
-        verify(load_checkpoint(checkpoint)[0], tmp_path / "kidney.onnx", SLICES, LABELS)
+        verify(load_checkpoint(checkpoint).classifier, tmp_path / "kidney.onnx", SLICES, LABELS)
 
 
 def test_a_file_that_was_compared_with_nothing_is_not_verified(exported: tuple[Path, Path]):
     checkpoint, path = exported
     with pytest.raises(ArtifactError):
-        verify(load_checkpoint(checkpoint)[0], path, [], np.array([]))
+        verify(load_checkpoint(checkpoint).classifier, path, [], np.array([]))
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -86,7 +86,7 @@ def _make_small(folder: Path) -> None:
     (folder / "WEIGHTS").mkdir()
     weights = timm.create_model(tiny["backbone"], features_only=True).state_dict()
     save_file(weights, folder / "WEIGHTS" / f"{tiny['backbone']}-of-tests.safetensors")
-    _change(conf / "config.yaml", "workers: 2 ", "workers: 0 ")
+    _change(conf / "config.yaml", "num_workers: 2 ", "num_workers: 0 ")
     _change(conf / "trainer/auto.yaml", "max_epochs: 8", "max_epochs: 1")
     _change(conf / "experiment/search.yaml", "trials: 20", "trials: 2")
     # In place of Kaggle; and "ct-kidney.zip" is what the pages give.
@@ -137,7 +137,7 @@ class Walk:
         if command.words[:1] == ("python",) and command.words[1] in TRAININGS:
             self._done.add(str(command))
         if command.words[:2] == ("python", "scripts/promote.py") and not self._has_champion():
-            self._crown()
+            self._set_champion()
         words = [self._known(word) for word in command.words]
         own = {name: self._known(value) for name, value in command.variables.items()}
         environment = self.checkout.environment() | own
@@ -215,7 +215,7 @@ class Walk:
     def _has_champion(self) -> bool:
         return (self.checkout.folder / "better").exists()
 
-    def _crown(self) -> None:
+    def _set_champion(self) -> None:
         """Register two models that are worth it; what is trained here is near chance."""
         for name, skill in (("first", 1.0), ("better", 2.5)):
             write_evaluated(self.checkout.folder / name, name, skill=skill)

@@ -1,5 +1,6 @@
 """A network that is small enough to train, save and export within a test."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,21 @@ import torch
 from safetensors.torch import save_file
 from timm import create_model
 
+from kidney.models.checkpoint import Hparams
 from kidney.models.task import KidneyTask
 
 CLASSES = ["normal", "cyst", "tumor", "stone"]
 BACKBONE = "resnet10t"
 IMAGE_SIZE = 64
 LINEAGE: dict[str, Any] = {
-    "data": {"name": "none", "source": "none", "fingerprint": "d", "slices": 8, "scans": 4},
+    "data": {
+        "name": "none",
+        "source": "none",
+        "fingerprint": "d",
+        "slices": 8,
+        "scans": 4,
+        "window": None,
+    },
     "split": {
         "name": "by_scan",
         "fingerprint": "s",
@@ -34,31 +43,30 @@ RULES: dict[str, Any] = {
 }
 
 
+HPARAMS = Hparams(
+    backbone=BACKBONE,
+    weights="none",
+    image_size=IMAGE_SIZE,
+    stages=[-1],
+    trainable="network",
+    learning_rate=1e-3,
+    backbone_lr_scale=1.0,
+    weight_decay=0.0,
+    dropout=0.0,
+    classes=CLASSES,
+)
+
+
 def random_slices(count: int, height: int = IMAGE_SIZE, width: int = IMAGE_SIZE) -> torch.Tensor:
     """uint8 (count, 1, height, width), the same in every call."""
     generator = torch.Generator().manual_seed(5)
     return torch.randint(0, 256, (count, 1, height, width), dtype=torch.uint8, generator=generator)
 
 
-def small_task(**settings: Any) -> KidneyTask:
+def small_task(**changes: Any) -> KidneyTask:
     """A task on the small network; the same weights in every call."""
     torch.manual_seed(3)
-    return KidneyTask(
-        **{
-            "backbone": BACKBONE,
-            "weights": "none",
-            "image_size": IMAGE_SIZE,
-            "stages": [-1],
-            "trains": "network",
-            "learning_rate": 1e-3,
-            "backbone_rate": 1.0,
-            "weight_decay": 0.0,
-            "dropout": 0.0,
-            "classes": CLASSES,
-            "lineage": LINEAGE,
-            **settings,
-        }
-    )
+    return KidneyTask(**{**asdict(HPARAMS), "lineage": LINEAGE, **changes})
 
 
 def write_checkpoint(task: KidneyTask, path: Path) -> Path:

@@ -40,7 +40,7 @@ def test_the_logit_is_the_mean_of_its_evidence_plus_the_bias(backbone: str, imag
     with torch.inference_mode():
         answer = classifier(slices)
         # What training optimises is written without any map.
-        trained = classifier.logits(classifier.described(prepare(slices, image_size)))
+        trained = classifier.forward_head(classifier.embed(prepare(slices, image_size)))
     explained = answer.evidence.mean(dim=(2, 3)) + classifier.head.bias
     scale = answer.logits.abs().max().clamp(min=1)
     assert answer.logits.std() > 0
@@ -58,8 +58,8 @@ def test_the_evidence_of_two_stages_and_located_kidneys_adds_up_too():
     with torch.inference_mode():
         answer = classifier(slices)
         images = prepare(slices, IMAGE_SIZE)
-        trained = classifier.logits(classifier.finished(classifier.begun(images)))
-        weights = classifier.locator(classifier.place_maps(images))
+        trained = classifier.forward_head(classifier.forward_tail(classifier.forward_trunk(images)))
+        weights = classifier.locator(classifier.trunk_maps(images))
     assert weights.std() > 0.1
     explained = answer.evidence.mean(dim=(2, 3)) + classifier.head.bias
     torch.testing.assert_close(explained, answer.logits, atol=1e-4, rtol=1e-4)

@@ -12,15 +12,15 @@ from tests.helpers.small_network import BACKBONE, CLASSES, random_slices, small_
 @pytest.fixture(scope="module")
 def frozen_task(tmp_path_factory: pytest.TempPathFactory) -> KidneyTask:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    return small_task(trains="head", weights=str(write_weights(BACKBONE, path)))
+    return small_task(trainable="head", weights=str(write_weights(BACKBONE, path)))
 
 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"trains": "head", "weights": "none"}, "model.weights=none"),
-        ({"trains": "some"}, "model.trains .* 'some'"),
-        ({"backbone_rate": 1.5}, "model.backbone_rate"),
+        ({"trainable": "head", "weights": "none"}, "model.weights=none"),
+        ({"trainable": "some"}, "model.trainable .* 'some'"),
+        ({"backbone_lr_scale": 1.5}, "model.backbone_lr_scale"),
         ({"dropout": 1.0}, "model.dropout"),
         ({"learning_rate": "abc"}, "model.learning_rate .* 'abc'"),
         ({"learning_rate": -1e-3}, "model.learning_rate"),
@@ -44,7 +44,7 @@ def test_settings_that_cannot_work_are_refused_by_name(settings: dict[str, Any],
 def batch_of(task: KidneyTask, kind: str) -> dict[str, torch.Tensor]:
     slices = random_slices(4).float()
     with torch.no_grad():
-        value = slices if kind == "images" else task.classifier.described(slices)
+        value = slices if kind == "images" else task.classifier.embed(slices)
     return {kind: value, "labels": torch.arange(4)}
 
 
@@ -83,14 +83,14 @@ def test_a_backbone_that_is_not_frozen_learns():
 def tail_task(tmp_path_factory: pytest.TempPathFactory) -> KidneyTask:
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     weights = str(write_weights(BACKBONE, path))
-    return small_task(trains="tail", stages=[3, 4], weights=weights)
+    return small_task(trainable="tail", stages=[3, 4], weights=weights)
 
 
 def test_a_tail_learns_behind_a_trunk_that_does_not(tail_task: KidneyTask):
     tail_task.train()
     with torch.no_grad():
-        begun = tail_task.classifier.begun(random_slices(4).float())
-    batch = {"features": begun, "labels": torch.arange(4)}
+        features = tail_task.classifier.forward_trunk(random_slices(4).float())
+    batch = {"features": features, "labels": torch.arange(4)}
     torch.nn.functional.cross_entropy(tail_task.logits(batch), batch["labels"]).backward()
     learns = {
         name for name, p in tail_task.classifier.backbone.named_parameters() if p.requires_grad
@@ -106,8 +106,8 @@ def test_trunk_and_tail_make_the_network(tail_task: KidneyTask):
     classifier = tail_task.eval().classifier
     images = random_slices(3).float()
     with torch.inference_mode():
-        whole = classifier.described(images)
-        in_parts = classifier.finished(classifier.begun(images))
+        whole = classifier.embed(images)
+        in_parts = classifier.forward_tail(classifier.forward_trunk(images))
     torch.testing.assert_close(in_parts, whole)
 
 
@@ -120,7 +120,7 @@ def test_a_network_without_a_tail_is_refused_by_name(settings: dict[str, Any], t
     backbone = settings.get("backbone", BACKBONE)
     weights = str(write_weights(backbone, tmp_path / "w.safetensors"))
     with pytest.raises(ConfigError, match="tail behind the first of two stages"):
-        small_task(trains="tail", weights=weights, **settings)
+        small_task(trainable="tail", weights=weights, **settings)
 
 
 def test_features_and_slices_lead_to_the_same_logits(frozen_task: KidneyTask):

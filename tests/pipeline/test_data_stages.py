@@ -1,6 +1,7 @@
 """What the stations before training refuse, wired from the real configuration."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -38,7 +39,7 @@ def splits(cfg: DictConfig) -> Path:
 def test_prepare_does_all_that_is_missing(ask) -> None:
     slices, split = prepare(ask())
     assert len(slices) == 80
-    assert split["folds"] == 5
+    assert split.folds == 5
     assert prepare(ask())[1] == split
 
 
@@ -69,7 +70,7 @@ def test_a_broken_split_file_fails_validation(ask, text: str, says: str) -> None
     assert says in failed.message
 
 
-def test_a_split_of_an_earlier_manifest_is_checked_as_it_will_be_dealt_anew(ask) -> None:
+def test_a_split_of_an_earlier_manifest_is_checked_as_it_will_be_made_anew(ask) -> None:
     cfg = ask()
     prepare(cfg)
     split = json.loads(splits(cfg).read_text())
@@ -78,21 +79,21 @@ def test_a_split_of_an_earlier_manifest_is_checked_as_it_will_be_dealt_anew(ask)
     with pytest.raises(DataError, match="another manifest"):
         prepare(cfg)
     split_stage(cfg)
-    assert prepare(cfg)[1] == split
+    assert asdict(prepare(cfg)[1]) == split
 
 
 def test_a_split_edited_by_slices_fails_validation(ask) -> None:
     cfg = ask()
     slices, split = prepare(cfg)
-    fold_of = {f"{row.path}#0": split["fold_of"][row.patient] for row in slices.itertuples()}
+    fold_of = {f"{row.path}#0": split.fold_of[row.patient] for row in slices.itertuples()}
     first = next(iter(fold_of))
     fold_of[first] = (fold_of[first] + 2) % 5
-    splits(cfg).write_text(json.dumps({**split, "unit": "slice", "fold_of": fold_of}))
+    splits(cfg).write_text(json.dumps({**asdict(split), "unit": "slice", "fold_of": fold_of}))
     (failed,) = validate_stage(cfg)
     assert "1 patients or scans lie in more than one part" in failed.message
 
 
-def test_a_set_that_cannot_be_dealt_fails_validation(ask) -> None:
+def test_a_set_that_cannot_be_split_fails_validation(ask) -> None:
     cfg = ask("split.folds=6")
     ingest_stage(cfg)
     failed = {finding.check for finding in validate_stage(cfg)}
@@ -112,7 +113,7 @@ def test_the_leaky_split_fails_validation_and_is_prepared_for_those_who_name_it(
     ingest_stage(cfg)
     (failed,) = validate_stage(cfg)
     assert failed.about == "split"
-    assert prepare(cfg)[1]["name"] == "leaky"
+    assert prepare(cfg)[1].name == "leaky"
 
 
 def test_a_set_that_makes_its_slices_itself_takes_no_source(ask, source: Path) -> None:

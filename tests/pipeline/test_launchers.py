@@ -1,4 +1,4 @@
-"""Sweeps on several cores and machines: joblib, Ray, and commands that stand in for Slurm's."""
+"""Sweeps on several cores and machines: joblib, and commands that stand in for Slurm's."""
 
 import os
 import re
@@ -7,8 +7,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +18,13 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from submitit.core.utils import FailedJobError
 
 from kidney.errors import ConfigError
-from kidney.pipeline.entry import _go_where_it_was_started
-from kidney.pipeline.sweep import PARENT_RUN, one_job_at_a_time, parent_of_sweep
+from kidney.pipeline.entry import _change_to_start_folder
 from tests.helpers.scaling_page import COMMANDS, command
 from tests.pipeline.conftest import PHANTOM, ROOT, Checkout
 
 FAKE_SLURM = Path(__file__).parent / "fake_slurm"
 QUICK = [
-    "seed=0,1", *PHANTOM, "split.folds=3", "trainer=smoke", "model=tiny", "workers=0",
+    "seed=0,1", *PHANTOM, "split.folds=3", "trainer=smoke", "model=tiny", "num_workers=0",
     "batch_size=2", "model.image_size=32", "trainer.limit_train_batches=1",
     "trainer.limit_val_batches=1",
 ]  # fmt: skip
@@ -35,9 +32,7 @@ QUICK = [
 
 def sweep(launcher: str) -> list[str]:
     """The page's command with a sweep that is over soon."""
-    return [
-        word for word in command(f"launcher={launcher}", HEAD="") if "model=" not in word
-    ] + QUICK
+    return [word for word in command(f"launcher={launcher}") if "model=" not in word] + QUICK
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -50,7 +45,6 @@ def composed(*overrides: str) -> DictConfig:
     [
         ([], "BasicLauncher"),
         (["launcher=joblib"], "JoblibLauncher"),
-        (["launcher=ray"], "RayLauncher"),
         (["launcher=slurm"], "SlurmLauncher"),
         (["launcher=slurm", "experiment=demo"], "SlurmLauncher"),
     ],
@@ -69,9 +63,11 @@ def test_the_settings_of_the_page_are_those_of_the_configuration(line: str) -> N
     cfg = composed(*swept)
     if "trainer=ddp" in words:
         assert cfg.trainer.strategy == "ddp"
-        assert cfg.model.trains == "network"
+        assert cfg.model.trainable == "network"
         if "srun" in line or "torchrun" in line:
             assert (cfg.trainer.num_nodes, cfg.trainer.devices) == (2, 1)
+    elif "experiment=search" in words:
+        assert cfg.search.storage.startswith("postgresql+psycopg://")
     else:
         assert f"launcher={cfg.hydra.runtime.choices.launcher}" in words
 
@@ -130,41 +126,13 @@ def test_a_job_runs_where_its_sweep_was_started(
     with read_write(cfg.hydra.runtime):
         cfg.hydra.runtime.cwd = str(ROOT)
     HydraConfig.instance().set_config(cfg)
-    _go_where_it_was_started()
+    _change_to_start_folder()
     assert Path.cwd() == ROOT
     with read_write(cfg.hydra.runtime):
         cfg.hydra.runtime.cwd = str(tmp_path / "of another machine")
     HydraConfig.instance().set_config(cfg)
     with pytest.raises(ConfigError, match="on this machine too"):
-        _go_where_it_was_started()
-
-
-def test_what_the_jobs_of_a_sweep_share_is_made_by_one_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(PARENT_RUN, "sweep")
-    inside, order = threading.Event(), []
-
-    def other() -> None:
-        inside.wait()
-        with one_job_at_a_time(tmp_path / "data" / "set"):
-            order.append("other")
-
-    job = threading.Thread(target=other)
-    job.start()
-    with one_job_at_a_time(tmp_path / "data" / "set"):
-        inside.set()
-        job.join(timeout=0.2)  # it has to wait: it may not be done, however long this takes
-        order.append("first")
-    job.join()
-    assert order == ["first", "other"]
-
-
-def test_outside_of_a_sweep_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(PARENT_RUN, "")  # what Ray hands on of a variable that is not set
-    assert parent_of_sweep() is None
-    with one_job_at_a_time(tmp_path / "data"), one_job_at_a_time(tmp_path / "data"):
-        pass
+        _change_to_start_folder()
 
 
 def check_sweep(checkout: Checkout) -> None:
@@ -177,9 +145,9 @@ def check_sweep(checkout: Checkout) -> None:
         statuses = store.execute("select distinct status from runs").fetchall()
         seeds = store.execute("select value from params where key = 'seed' order by value")
         assert [seed for (seed,) in seeds] == ["0", "1"]
-    assert sorted(kinds.values()) == ["member", "member", "sweep", "training", "training"]
+    assert sorted(kinds.values()) == ["fit", "fit", "sweep", "training", "training"]
     for run, kind in kinds.items():
-        above = {"member": "training", "training": "sweep"}.get(kind)
+        above = {"fit": "training", "training": "sweep"}.get(kind)
         assert kinds.get(parents.get(run)) == above
     assert statuses == [("FINISHED",)]
 
@@ -188,45 +156,6 @@ def check_sweep(checkout: Checkout) -> None:
 def test_joblib_runs_the_jobs_beside_each_other(make_checkout) -> None:
     checkout = make_checkout()  # without data yet: one of the jobs makes them
     checkout.run(*sweep("joblib"))
-    check_sweep(checkout)
-
-
-NODES = """
-import sys
-from ray.cluster_utils import Cluster
-node = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
-cluster = Cluster(initialize_head=True, head_node_args=node)
-cluster.add_node(**node)
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-
-
-@pytest.fixture
-def two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a Ray cluster whose nodes were started in another folder."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)
-    with subprocess.Popen(
-        [sys.executable, "-c", NODES], cwd=tmp_path,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ) as nodes:  # fmt: skip
-        yield nodes.stdout.readline().strip()
-        nodes.stdin.close()
-
-
-@pytest.mark.slow
-def test_ray_runs_the_jobs_on_both_nodes(
-    make_checkout, two_nodes: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkout = make_checkout()
-    address, *words = sweep("ray")
-    assert address == "RAY_ADDRESS=:6379"
-    monkeypatch.setenv("RAY_ADDRESS", two_nodes)
-    # Each node has one core, so the jobs are on two nodes or one after the other.
-    checkout.run(*words, "hydra.launcher.ray.remote.num_cpus=1")
     check_sweep(checkout)
 
 
@@ -244,7 +173,7 @@ def test_slurm_runs_the_jobs_of_an_array(
 
 
 DDP = [
-    *PHANTOM, "split.folds=3", "model=tiny", "workers=0", "model.image_size=64",
+    *PHANTOM, "split.folds=3", "model=tiny", "num_workers=0", "model.image_size=64",
     "trainer.accelerator=cpu", "trainer.max_epochs=6",
 ]  # fmt: skip
 

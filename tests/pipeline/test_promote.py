@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from kidney.artifact.predictor import check_artifact
 from kidney.errors import ArtifactError
-from kidney.pipeline.promote import go_back, promote
+from kidney.pipeline.promote import promote, roll_back_champion
 from kidney.tracking.registry import Version, champion
 from kidney.tracking.runs import CROSS_VALIDATION, Tracking, end_run, log_result, start_run
 from tests.helpers.evaluated_artifact import write_evaluated
@@ -124,7 +124,7 @@ def test_another_split_and_a_leaky_one_are_refused(registry: Registry):
 def test_what_was_withdrawn_does_not_come_back(registry: Registry):
     registry.promote(registry.write("first", 1.0))
     registry.promote(registry.write("better", 2.5))
-    assert "Version 1 of" in go_back(registry.settings())
+    assert "Version 1 of" in roll_back_champion(registry.settings())
     assert "was withdrawn at" in registry.refused("better")
 
 

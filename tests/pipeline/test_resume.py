@@ -42,10 +42,10 @@ def test_killed_and_started_again_ends_with_the_same_metrics(pipeline, tmp_path)
 
     left_alone = train(undisturbed, pipeline.environment())
     process = train(killed, pipeline.environment())
-    wait_for(lambda: list(killed.glob("runs/*/*/last.ckpt")), process)
+    wait_for(lambda: list(killed.glob("runs/*/*/resume.ckpt")), process)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert list(killed.glob("runs/*/*/last.ckpt")), "it ended before it could be killed"
+    assert list(killed.glob("runs/*/*/resume.ckpt")), "it ended before it could be killed"
 
     process = train(killed, pipeline.environment())
     out, _ = process.communicate(timeout=GUARD)
@@ -61,4 +61,4 @@ def test_killed_and_started_again_ends_with_the_same_metrics(pipeline, tmp_path)
     assert {"best_val_macro_auroc", "val_macro_auroc"} <= {name for name, _ in found}
     with sqlite3.connect(killed / "mlflow.db") as store:
         assert set(store.execute("select status from runs")) == {("FINISHED",)}
-    assert not list(killed.glob("runs/*/*/last.ckpt"))
+    assert not list(killed.glob("runs/*/*/resume.ckpt"))

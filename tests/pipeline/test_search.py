@@ -12,7 +12,7 @@ from tests.helpers.waiting import wait_for
 from tests.pipeline.conftest import PHANTOM
 
 QUICK = [
-    *PHANTOM, "split.folds=3", "model=tiny", "trainer=cpu", "trainer.max_epochs=1", "workers=0",
+    *PHANTOM, "split.folds=3", "model=tiny", "trainer=cpu", "trainer.max_epochs=1", "num_workers=0",
 ]  # fmt: skip
 
 

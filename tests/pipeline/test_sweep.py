@@ -45,7 +45,7 @@ def test_a_smoke_sweep_trains_backbones_below_one_parent(pipeline, names):
 @pytest.mark.slow
 def test_two_processes_make_one_run(pipeline):
     pipeline.run(
-        sys.executable, "train.py", *PHANTOM, "split.folds=3", "model=tiny", "workers=0",
+        sys.executable, "train.py", *PHANTOM, "split.folds=3", "model=tiny", "num_workers=0",
         "model.image_size=32", "trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1",
         "tracking.experiment=ddp",
     )  # fmt: skip

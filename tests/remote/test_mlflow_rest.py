@@ -17,7 +17,7 @@ from kidney.errors import ArtifactError, DataError
 from kidney.files import sha256
 from kidney.remote.fetch_model import fetch_model
 from kidney.remote.mlflow_rest import Reference, find_version, read_reference
-from kidney.tracking.registry import crown, register
+from kidney.tracking.registry import register, set_champion
 from kidney.tracking.runs import Tracking
 from tests.helpers.api_keys import make_key, sign
 from tests.helpers.tiny_model import write_int8_beside, write_tiny_model
@@ -79,7 +79,7 @@ def published(server: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         file.with_name(f"{file.name}.sig").write_bytes(sign(file, public.with_suffix(".pem")))
     tracking = Tracking(server, "kidney")
     version = register(tracking, "kidney", artifact, [], {"sha256": sha256(artifact)})
-    crown(tracking, "kidney", version, instead_of=None)
+    set_champion(tracking, "kidney", version, instead_of=None)
     return folder
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kidney.tracking import code
+from kidney.tracking import runs
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "checkout"
     folder.mkdir()
-    monkeypatch.setattr(code, "_REPOSITORY", folder)
+    monkeypatch.setattr(runs, "_REPOSITORY", folder)
     (folder / "train.py").write_text("1")
     git(folder, "init", "-q")
     git(folder, "add", ".")
@@ -27,23 +27,23 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def test_in_a_checkout_the_code_is_its_commit(checkout: Path):
-    assert code.code_version() == git(checkout, "rev-parse", "HEAD")
+    assert runs.code_version() == git(checkout, "rev-parse", "HEAD")
 
 
 def test_uncommitted_changes_are_told(checkout: Path):
     (checkout / "train.py").write_text("2")
-    assert code.code_version() == git(checkout, "rev-parse", "HEAD") + "-dirty"
+    assert runs.code_version() == git(checkout, "rev-parse", "HEAD") + "-dirty"
 
 
 def test_files_that_git_does_not_know_change_no_code(checkout: Path):
     (checkout / "notes.txt").write_text("x")
-    assert code.code_version() == git(checkout, "rev-parse", "HEAD")
+    assert runs.code_version() == git(checkout, "rev-parse", "HEAD")
 
 
 def test_outside_a_checkout_the_code_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    monkeypatch.setattr(code, "_REPOSITORY", tmp_path)
-    assert code.code_version() == "unknown"
+    monkeypatch.setattr(runs, "_REPOSITORY", tmp_path)
+    assert runs.code_version() == "unknown"
 
 
 def test_installed_below_somebody_elses_checkout_the_code_is_unknown(
@@ -51,10 +51,10 @@ def test_installed_below_somebody_elses_checkout_the_code_is_unknown(
 ):
     installed = checkout / ".venv" / "site-packages"
     installed.mkdir(parents=True)
-    monkeypatch.setattr(code, "_REPOSITORY", installed)
-    assert code.code_version() == "unknown"
+    monkeypatch.setattr(runs, "_REPOSITORY", installed)
+    assert runs.code_version() == "unknown"
 
 
 def test_without_git_the_code_is_unknown(checkout: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(checkout))
-    assert code.code_version() == "unknown"
+    assert runs.code_version() == "unknown"

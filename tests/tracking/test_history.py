@@ -47,7 +47,7 @@ def sweep(tracking: Tracking) -> dict[str, str]:
     fold = finished(tracking, "fold 0", "training", lite, 0.95, backbone="lite", dropout=0)
     alone = finished(tracking, "alone", "training", None, 0.7, backbone="lite", dropout=0)
     fits = {
-        name: finished(tracking, name, "member", parent)
+        name: finished(tracking, name, "fit", parent)
         for name, parent in (("fit of lite", fold), ("fit of alone", alone))
     }
     start_run(tracking, "cut off", {"kind": "training"})

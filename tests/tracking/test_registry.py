@@ -16,12 +16,12 @@ from kidney.tracking.registry import (
     WITHDRAWN,
     Version,
     champion,
-    crown,
     download_evaluation,
     find_source,
-    record,
+    record_verdict,
     register,
     roll_back,
+    set_champion,
     withdrawn,
 )
 from kidney.tracking.runs import Tracking
@@ -74,7 +74,7 @@ def test_mlflow_serves_a_version_as_its_own_model(
     tracking: Tracking, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     artifact = write_tiny_model(tmp_path / "kidney.onnx", ood_score=True)
-    crown(tracking, name, add(tracking, name, artifact), instead_of=None)
+    set_champion(tracking, name, add(tracking, name, artifact), instead_of=None)
     model_uri = f"models:/{name}@champion"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
     assert mlflow.onnx.load_model(model_uri).graph.name == "tiny"
@@ -167,7 +167,7 @@ def test_what_was_registered_before_is_not_registered_twice(
     tracking: Tracking, name: str, artifact: Path
 ):
     first = add(tracking, name, artifact)
-    record(tracking, name, first, {"verdict": "keep the champion"})
+    record_verdict(tracking, name, first, {"verdict": "keep the champion"})
     again = add(tracking, name, artifact)
     assert again.number == first.number
     assert again.tags["verdict"] == "keep the champion"
@@ -175,13 +175,11 @@ def test_what_was_registered_before_is_not_registered_twice(
     assert add(tracking, f"{name}-of-others", artifact).number == 1
 
 
-def test_a_version_is_no_champion_until_it_is_crowned(
-    tracking: Tracking, name: str, artifact: Path
-):
+def test_a_version_is_no_champion_until_it_is_set(tracking: Tracking, name: str, artifact: Path):
     assert champion(tracking, name) is None
     first = add(tracking, name, artifact)
     assert champion(tracking, name) is None
-    crown(tracking, name, first, instead_of=None)
+    set_champion(tracking, name, first, instead_of=None)
     found = champion(tracking, name)
     assert found is not None
     assert (found.number, found.run_id) == (1, first.run_id)
@@ -191,13 +189,13 @@ def test_a_champion_that_changed_meanwhile_is_not_overruled(
     tracking: Tracking, name: str, artifact: Path
 ):
     first, second, third = (add(tracking, name, artifact, text) for text in "abc")
-    crown(tracking, name, first, instead_of=None)
+    set_champion(tracking, name, first, instead_of=None)
     with pytest.raises(ArtifactError, match="Expected none as champion") as refused:
-        crown(tracking, name, second, instead_of=None)
+        set_champion(tracking, name, second, instead_of=None)
     assert "again" in refused.value.remedy
-    crown(tracking, name, second, instead_of=first)
+    set_champion(tracking, name, second, instead_of=first)
     with pytest.raises(ArtifactError, match="by now it is version 2"):
-        crown(tracking, name, third, instead_of=first)
+        set_champion(tracking, name, third, instead_of=first)
     assert champion(tracking, name).number == 2
 
 
@@ -205,10 +203,10 @@ def test_the_way_back_leads_to_the_previous_champion_once(
     tracking: Tracking, name: str, artifact: Path
 ):
     first, second = (add(tracking, name, artifact, text) for text in "ab")
-    crown(tracking, name, first, instead_of=None)
+    set_champion(tracking, name, first, instead_of=None)
     with pytest.raises(ArtifactError, match="the previous one none"):
         roll_back(tracking, name)
-    crown(tracking, name, second, instead_of=first)
+    set_champion(tracking, name, second, instead_of=first)
     now, before = roll_back(tracking, name)
     assert (now.number, before.number) == (1, 2)
     assert champion(tracking, name).number == 1
@@ -221,11 +219,11 @@ def test_the_way_back_leads_to_the_previous_champion_once(
         roll_back(tracking, name)
 
 
-def test_whoever_is_cut_off_while_crowning_leaves_the_old_champion(
+def test_whoever_is_cut_off_while_setting_leaves_the_old_champion(
     tracking: Tracking, name: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ):
     first, second = (add(tracking, name, artifact, text) for text in "ab")
-    crown(tracking, name, first, instead_of=None)
+    set_champion(tracking, name, first, instead_of=None)
     calls = []
 
     def killed(self, model: str, alias: str, version: str):
@@ -238,11 +236,11 @@ def test_whoever_is_cut_off_while_crowning_leaves_the_old_champion(
     moves = client.set_registered_model_alias
     monkeypatch.setattr(client, "set_registered_model_alias", killed)
     with pytest.raises(KeyboardInterrupt):
-        crown(tracking, name, second, instead_of=first)
+        set_champion(tracking, name, second, instead_of=first)
     monkeypatch.undo()
     assert calls == ["previous", "champion"]
     assert champion(tracking, name).number == 1
-    crown(tracking, name, second, instead_of=first)
+    set_champion(tracking, name, second, instead_of=first)
     assert roll_back(tracking, name)[0].number == 1
 
 

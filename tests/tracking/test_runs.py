@@ -9,12 +9,15 @@ from kidney.tracking.runs import (
     SELECTION_METRIC,
     Tracking,
     best_run,
+    can_resume,
     download_checkpoint,
     end_run,
     log_parameters,
     log_result,
     reopen_run,
+    run_of,
     start_run,
+    tracked_run,
 )
 
 
@@ -116,7 +119,7 @@ def test_a_checkpoint_that_was_logged_comes_back(tracking: Tracking, tmp_path: P
 @pytest.mark.parametrize("known", [True, False], ids=["no checkpoint", "no run"])
 def test_a_checkpoint_that_is_not_there_is_said(tracking: Tracking, tmp_path: Path, known: bool):
     run_id = start_run(tracking, "a run", {}) if known else "f" * 32
-    with pytest.raises(ArtifactError, match=rf"{run_id} has no best\.ckpt") as refused:
+    with pytest.raises(ArtifactError, match=rf"{run_id} has no model\.ckpt") as refused:
         download_checkpoint(tracking, run_id, tmp_path)
     assert "checkpoint=PATH" in refused.value.remedy
 
@@ -182,3 +185,29 @@ def test_files_lie_beside_the_store_wherever_the_command_runs(
     beside = Path(store.removeprefix("sqlite:///")).parent / "mlartifacts"
     assert list(beside.rglob(f"{run_id}/artifacts/{CHECKPOINT}"))
     assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
+
+
+def status_of(tracking: Tracking, run_id: str) -> str:
+    return tracking.client().get_run(run_id).info.status
+
+
+def test_a_tracked_run_is_closed_and_its_folder_resumes_it(tracking: Tracking, tmp_path: Path):
+    folder = tmp_path / "a-fit"
+    assert not can_resume(tracking, folder)
+    with tracked_run(tracking, folder, {"kind": "fit"}, parameters={"seed": 3}) as run_id:
+        assert status_of(tracking, run_id) == "RUNNING"
+    run = tracking.client().get_run(run_id)
+    assert (run.info.status, run.info.run_name) == ("FINISHED", "a-fit")
+    assert (run.data.tags["kind"], run.data.params) == ("fit", {"seed": "3"})
+    assert can_resume(tracking, folder)
+    with tracked_run(tracking, folder, {}, resume=True) as again:
+        assert again == run_id == run_of(folder)
+    assert not can_resume(Tracking(f"sqlite:///{tmp_path}/other.db", "kidney"), folder)
+
+
+@pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (OSError, "FAILED")])
+def test_a_tracked_run_that_is_cut_off_says_so(tracking: Tracking, tmp_path: Path, error, status):
+    with pytest.raises(error), tracked_run(tracking, tmp_path, {}):  # noqa: PT012
+        run_id = run_of(tmp_path)
+        raise error
+    assert status_of(tracking, run_id) == status

@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import Dataset
 
 from kidney.models.classifier import KidneyClassifier
-from kidney.models.ood import GREYS
+from kidney.models.ood import HISTOGRAM_BINS
 from kidney.training.features import features_path, frozen_features
 from tests.helpers.small_network import random_slices, small_task
 
@@ -36,21 +36,21 @@ def classifier() -> KidneyClassifier:
 
 
 def features(
-    classifier: KidneyClassifier, slices: Counted, path: Path, view: int = 0
+    classifier: KidneyClassifier, slices: Counted, path: Path, augmentation: int = 0
 ) -> np.ndarray:
-    frozen = classifier.eval().described
-    return frozen_features(frozen, slices, ROWS, path, view, BATCH, 0, torch.device("cpu"))
+    frozen = classifier.eval().embed
+    return frozen_features(frozen, slices, ROWS, path, augmentation, BATCH, 0, torch.device("cpu"))
 
 
 def expected(classifier: KidneyClassifier, slices: Counted) -> np.ndarray:
     with torch.inference_mode():
-        return classifier.described(slices.slices).numpy()
+        return classifier.embed(slices.slices).numpy()
 
 
 def cut_off(path: Path, classifier: KidneyClassifier, done: int) -> Path:
     """Leave what a run that was killed after `done` rows leaves, with marked rows."""
     growing = path.with_suffix(".partial")
-    shape = (ROWS, classifier.backbone.channels + GREYS)
+    shape = (ROWS, classifier.backbone.channels + HISTOGRAM_BINS)
     rows = np.lib.format.open_memmap(growing, mode="w+", dtype=np.float32, shape=shape)
     rows[:] = np.nan
     rows[:done] = SENTINEL
@@ -139,11 +139,11 @@ def test_the_file_has_another_name_for_all_that_changes_its_content(tmp_path: Pa
     assert len({path.with_suffix(".partial"), *growing}) == 1 + len(others)
 
 
-def test_a_further_view_is_augmented_in_the_same_way_whenever_it_is_computed(
+def test_a_further_augmentation_is_made_in_the_same_way_whenever_it_is_computed(
     classifier: KidneyClassifier, tmp_path: Path
 ):
     plain = features(classifier, Counted(), tmp_path / "plain.npy")
-    whole = features(classifier, Counted(), tmp_path / "whole.npy", view=1)
+    whole = features(classifier, Counted(), tmp_path / "whole.npy", augmentation=1)
     assert not np.allclose(whole, plain, atol=1e-2)
     path = tmp_path / "cut.npy"
     growing = cut_off(path, classifier, 3)
@@ -151,7 +151,7 @@ def test_a_further_view_is_augmented_in_the_same_way_whenever_it_is_computed(
     rows[:3] = whole[:3]
     rows.flush()
     torch.manual_seed(99)
-    resumed = features(classifier, Counted(), path, view=1)
+    resumed = features(classifier, Counted(), path, augmentation=1)
     np.testing.assert_allclose(resumed, whole, rtol=1e-4, atol=1e-5)
-    again = features(classifier, Counted(), tmp_path / "other.npy", view=2)
+    again = features(classifier, Counted(), tmp_path / "other.npy", augmentation=2)
     assert not np.allclose(again, whole, atol=1e-2)

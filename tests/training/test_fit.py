@@ -1,15 +1,16 @@
-import pytest
+import torch
 
-from kidney.errors import ConfigError
-from kidney.training.fit import refuse_distributed_sweep
-
-
-@pytest.mark.parametrize("strategy", ["ddp", "ddp_find_unused_parameters_true"])
-def test_a_sweep_whose_jobs_would_start_the_sweep_again_is_refused(strategy):
-    with pytest.raises(ConfigError, match="ddp_spawn"):
-        refuse_distributed_sweep(strategy)
+from kidney.training.fit import keep_freed_memory
 
 
-@pytest.mark.parametrize("strategy", ["auto", "ddp_spawn"])
-def test_a_sweep_of_single_processes_is_not(strategy):
-    refuse_distributed_sweep(strategy)
+def test_memory_can_be_kept_twice_and_still_be_had():
+    keep_freed_memory()
+    keep_freed_memory()
+    for _ in range(3):
+        assert torch.ones(4_000_000).sum() == 4_000_000
+
+
+def test_a_system_without_glibc_is_left_alone(monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: 1 / 0)
+    keep_freed_memory()

@@ -1,4 +1,4 @@
-"""With labels dealt to scans at random nothing can be learnt: a figure above chance is a leak."""
+"""With labels given to scans at random nothing can be learnt: a figure above chance is a leak."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from kidney.pipeline.data_stages import ingest_stage, prepare
-from kidney.training.crossval import cross_validate
+from kidney.pipeline.train import cross_validate_stage
 
 CONF = str(Path(__file__).parents[2] / "conf")
 WEIGHTS = "tf_efficientnet_lite0-imagenet.fp16.safetensors"
@@ -31,8 +31,8 @@ def ask(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[...,
             f"workspace={workspace}",
             f"data.source={shared / 'data/ct-kidney-mini.zip'}",
             "model=lite0", f"model.weights={shared / 'weights' / WEIGHTS}", "model.image_size=128",
-            "model.trains=head", "model.learning_rate=0.01", "views=0", "split.folds=3",
-            "trainer=cpu", "trainer.max_epochs=10", "workers=0",
+            "model.trainable=head", "model.learning_rate=0.01", "augmentations=0", "split.folds=3",
+            "trainer=cpu", "trainer.max_epochs=10", "num_workers=0",
         ]  # fmt: skip
         with initialize_config_dir(CONF, version_base="1.3"):
             return compose("config", overrides=[*base, *overrides])
@@ -46,16 +46,16 @@ def shuffled(ask: Callable[..., DictConfig], tmp_path_factory: pytest.TempPathFa
     slices = ingest_stage(ask())
     labels = slices.groupby("scan")["label"].first()
     assert (slices.groupby("scan")["label"].nunique() == 1).all()
-    dealt = dict(zip(labels.index, np.random.default_rng(0).permutation(labels), strict=True))
+    label_of = dict(zip(labels.index, np.random.default_rng(0).permutation(labels), strict=True))
     table = tmp_path_factory.mktemp("labels") / "shuffled.csv"
-    slices = slices.assign(label=slices["scan"].map(dealt))
+    slices = slices.assign(label=slices["scan"].map(label_of))
     slices[["path", "label", "scan"]].to_csv(table, index=False)
     return f"data.labels={table}"
 
 
 def macro_auroc(cfg: DictConfig) -> float:
     ingest_stage(cfg)
-    pooled = cross_validate(cfg, *prepare(cfg))
+    pooled = cross_validate_stage(cfg, *prepare(cfg))
     return float(pooled.result.figures["macro_auroc"].value)
 
 

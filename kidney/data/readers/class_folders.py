@@ -74,13 +74,13 @@ def _read_file(
         pixels = decode_picture(data, path)
     except ImageError as error:
         return Refused(path, error.problem)
-    told = find.search(path) if find else None
+    found = find.search(path) if find else None
     return RawSlice(
         path=path,
         label=label,
         pixels=pixels,
         sha256=hashlib.sha256(data).hexdigest(),
-        patient=told[1] if told else "",
+        patient=found[1] if found else "",
         doubt=_doubt(path, label, classes),
     )
 
@@ -90,9 +90,9 @@ def _doubt(path: str, label: str, classes: Mapping[str, str]) -> str:
     if not label:
         return f"{path} is in no folder of a class ({', '.join(classes.values())})."
     name = PurePosixPath(path).stem
-    said = [other for other, folder in classes.items() if _begins_with(name, folder)]
+    named = [other for other, folder in classes.items() if _begins_with(name, folder)]
     # Of "Cyst" and "Cyst large", both begin "Cyst large- (1)": the longer name is meant.
-    meant = max(said, key=lambda other: len(classes[other]), default=label)
+    meant = max(named, key=lambda other: len(classes[other]), default=label)
     return f"{path}: the folder says {label}, the name says {meant}." if meant != label else ""
 
 

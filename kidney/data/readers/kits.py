@@ -103,7 +103,7 @@ def _class_of(
     class_of: dict[int | str | None, str] = dict(pairs)
     if len(class_of) < len(pairs) or not set(class_of) <= set(known):
         raise ConfigError(
-            f"Expected data.classes to deal out values of {known}, each once at most, got "
+            f"Expected data.classes to assign values of {known}, each once at most, got "
             f"{dict(classes)}.",
             f"Correct data.classes; labels are by {label_by}.",
         )

@@ -1,14 +1,13 @@
 """How much of the test part a split leaks into training: near copies and what they give away."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kidney.data.scans.similarity import correlation, nearest
-from kidney.data.split import parts_in, patients_that_cross
+from kidney.data.split import Split, parts_in, patients_that_cross
 
 Pair = tuple[int, int, float]  # two rows of the manifest and their correlation
 NEAR_COPY = 0.90  # correlation of thumbnails, as for scans: neighbours of a scan reach 0.98
@@ -41,7 +40,7 @@ def measure_leakage(
     slices: pd.DataFrame,
     thumbnails: NDArray[np.uint8],
     places: NDArray[np.float64],
-    split: dict[str, Any],
+    split: Split,
 ) -> Leakage:
     """Look for the nearest training slice of every test slice of every fold.
 
@@ -49,7 +48,7 @@ def measure_leakage(
         slices: the manifest.
         thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
         places: their `coordinates`.
-        split: as `read_split` or `dealt` gives it.
+        split: as `read_split` or `make_split` gives it.
     """
     everyone = np.arange(len(slices))
     closest = nearest(places, everyone, everyone)
@@ -57,7 +56,7 @@ def measure_leakage(
     tested, in_training, copied, majority = np.zeros((4, len(slices)), dtype=bool)
     nearest_train, similarity = closest.copy(), np.zeros(len(slices))
     crossing: set[str] = set()
-    for fold in range(split["folds"]):
+    for fold in range(split.folds):
         parts = parts_in(slices, split, fold).to_numpy()
         test, train = np.flatnonzero(parts == "test"), np.flatnonzero(parts == "train")
         if not len(test) or len(train) < 2:

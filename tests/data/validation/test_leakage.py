@@ -1,5 +1,6 @@
 """A split that gives its test part away is seen in the nearest slices."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from kidney.data.cache import open_thumbnails
 from kidney.data.manifest import read_manifest
 from kidney.data.scans.similarity import coordinates
-from kidney.data.split import dealt
+from kidney.data.split import make_split
 from kidney.data.validation.leakage import across_labels, measure_leakage
 from kidney.imaging.appearance import thumbnail
 from tests.helpers.data_slices import manifest_of, scan, take
@@ -19,7 +20,7 @@ def measured(data: Path, name: str):
     slices = read_manifest(data)
     thumbnails = open_thumbnails(data, slices)
     places = coordinates(thumbnails)
-    return measure_leakage(slices, thumbnails, places, dealt(name, slices, 4, 0))
+    return measure_leakage(slices, thumbnails, places, make_split(name, slices, 4, 0))
 
 
 def test_a_split_by_scan_gives_nothing_away(data: Path) -> None:
@@ -51,9 +52,9 @@ def test_a_copy_in_training_counts_beside_closer_slices_of_the_own_scan() -> Non
         ]
     )
     slices = manifest_of({"cyst": [5] * 40})
-    split = dealt("by_scan", slices, 5, 0)
+    split = make_split("by_scan", slices, 5, 0)
     partners = {f"cyst-{100 * number:04d}": number % 2 * 3 for number in range(40)}
-    split["fold_of"] = partners
+    split = replace(split, fold_of=partners)
     found = measure_leakage(slices, looks, coordinates(looks), split)
     assert found.near_copies > 0.9
     assert found.crossing == 0
@@ -61,13 +62,13 @@ def test_a_copy_in_training_counts_beside_closer_slices_of_the_own_scan() -> Non
 
 def test_every_fold_is_tested_once(data: Path) -> None:
     slices = read_manifest(data)
-    split = dealt("by_scan", slices, 4, 0)
+    split = make_split("by_scan", slices, 4, 0)
     # One slice in fold 2 goes over to fold 3: only where one of the two is the test part and the
     # other in training does it give its scan away.
-    split["unit"], fold_of = "slice", split["fold_of"]
-    split["fold_of"] = {f"{row.path}#0": fold_of[row.patient] for row in slices.itertuples()}
-    moved = next(name for name, fold in split["fold_of"].items() if fold == 2)
-    split["fold_of"][moved] = 0  # fold 1 is the validation part then, and fold 2 in training
+    fold_of = {f"{row.path}#0": split.fold_of[row.patient] for row in slices.itertuples()}
+    moved = next(name for name, fold in fold_of.items() if fold == 2)
+    fold_of[moved] = 0  # fold 1 is the validation part then, and fold 2 in training
+    split = replace(split, unit="slice", fold_of=fold_of)
     thumbnails = open_thumbnails(data, slices)
     found = measure_leakage(slices, thumbnails, coordinates(thumbnails), split)
     assert found.crossing == 1

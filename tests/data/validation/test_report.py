@@ -14,7 +14,7 @@ from PIL import Image
 from kidney.data.cache import open_thumbnails
 from kidney.data.manifest import fingerprint, read_boundaries, read_manifest, read_rejected
 from kidney.data.scans.similarity import coordinates
-from kidney.data.split import dealt, parts_in
+from kidney.data.split import make_split, parts_in
 from kidney.data.validation.checks import findings, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import across_labels, measure_leakage
@@ -45,7 +45,7 @@ def report_of(folder: Path, split_name: str | None) -> tuple[ValidationReport, s
     found = findings(slices, read_rejected(folder), pairs, biases, list(CLASSES), LIMITS, folds=3)
     leakage = parts = None
     if split_name:
-        split = dealt(split_name, slices, 3, 0)
+        split = make_split(split_name, slices, 3, 0)
         leakage = measure_leakage(slices, thumbnails, places, split)
         parts = parts_in(slices, split, 0)
         found += split_findings(slices, split_name, leakage, LIMITS)

@@ -1,12 +1,13 @@
-"""Grad-CAM, against the library that is its reference and against the exact evidence."""
+"""The evidence of one slice; Grad-CAM, against the reference library and the exact evidence."""
 
 import numpy as np
 import pytest
 import torch
 
 from kidney.models.classifier import KidneyClassifier
-from kidney.models.gradcam import grad_cam
-from tests.helpers.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices
+from kidney.models.explain import explain, grad_cam
+from kidney.models.prepare import body_region
+from tests.helpers.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices, small_task
 
 
 class _Logits(torch.nn.Module):
@@ -69,3 +70,14 @@ def test_it_leaves_the_classifier_as_it_was():
     grad_cam(classifier, slices, torch.tensor([0]))
     assert all(value.grad is None for value in classifier.parameters())
     assert torch.equal(classifier(slices).logits, before)
+
+
+def test_evidence_and_region_are_those_of_the_answer_to_this_slice():
+    classifier = small_task().classifier
+    slices = random_slices(1, height=90, width=70)
+    evidence, region = explain(classifier, slices[0, 0].numpy())
+    assert len(evidence) == len(CLASSES)
+    with torch.inference_mode():
+        answer = classifier.eval()(slices)
+    np.testing.assert_allclose(evidence, answer.evidence[0].numpy(), atol=1e-6)
+    np.testing.assert_allclose(region, body_region(slices)[0].tolist(), atol=1e-4)

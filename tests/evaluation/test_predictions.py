@@ -6,10 +6,10 @@ import pytest
 
 from kidney.artifact.decision import NEEDS_REVIEW, Rules
 from kidney.evaluation.evaluate import evaluate
+from kidney.evaluation.predictions import FILES, predictions_of, read_predictions, write_result
 from kidney.evaluation.report.cards import model_card, model_card_markdown
 from kidney.evaluation.report.page import report_page
 from kidney.evaluation.result import EvaluationResult, Figure
-from kidney.pipeline.result_files import FILES, predictions_of, read_predictions, write_result
 
 CLASSES = ["normal", "cyst", "tumor"]
 RULES = Rules(

@@ -12,12 +12,19 @@ import sklearn.datasets
 import torch
 
 from kidney.data.datamodule import KidneyDataModule
+from kidney.data.split import Split
 from kidney.imaging.pictures import decode_picture
 from kidney.models.classifier import KidneyClassifier
-from kidney.models.ood import GREYS
+from kidney.models.ood import HISTOGRAM_BINS
 from kidney.models.prepare import prepare
-from kidney.training.ood_fit import PER_SCAN, fit_ood, measure_ood, ood_scores, spread_rows
-from kidney.training.predict import predict
+from kidney.training.calibrate import (
+    SLICES_PER_SCAN,
+    fit_ood,
+    measure_ood,
+    ood_scores,
+    predict,
+    spread_rows,
+)
 from tests.helpers.small_network import BACKBONE, CLASSES, IMAGE_SIZE, random_slices
 
 SLICES = list(random_slices(12)[:, 0].numpy())
@@ -33,10 +40,10 @@ def classifier_of(weights: str = "none", backbone: str = BACKBONE) -> KidneyClas
 
 def data_of(slices: list[np.ndarray], scans: list[str], size: int) -> KidneyDataModule:
     """A data module of these slices, without a folder."""
+    table, split = pd.DataFrame({"scan": scans}), Split("by_scan", "patient", 3, 0, "", {})
     data = KidneyDataModule(
-        Path(), CLASSES, "by_scan", 0, 1, partial(prepare, size=size), 4, 0, 0, PER_SCAN
+        Path(), table, CLASSES, split, 0, 1, partial(prepare, size=size), 4, 0, 0, SLICES_PER_SCAN
     )
-    data.slices = pd.DataFrame({"scan": scans})
     data.cache = slices  # type: ignore[assignment]  all that is asked of it is a slice by its row
     data.labels = np.zeros(len(slices), dtype=np.int64)
     return data
@@ -48,8 +55,8 @@ def test_images_and_their_features_fit_the_same_score():
     fit_ood(from_images, data, rows)
     with torch.inference_mode():
         images = prepare(torch.from_numpy(np.stack(SLICES))[:, None], IMAGE_SIZE)
-        plain = from_features.described(images).numpy()
-    # Rows that it was not told to fit on, and augmented views, do not count.
+        plain = from_features.embed(images).numpy()
+    # Rows that it was not told to fit on, and augmented copies, do not count.
     plain[8:] = 1e6
     data.features = [plain, np.full_like(plain, -1e6)]
     fit_ood(from_features, data, rows)
@@ -62,30 +69,30 @@ def test_batches_and_single_slices_get_the_same_score():
     classifier, data = classifier_of(), data_of(SLICES, SCANS, IMAGE_SIZE)
     fit_ood(classifier, data, np.arange(8))
     images = prepare(torch.from_numpy(np.stack(SLICES))[:, None], IMAGE_SIZE)
-    described = classifier.described(images).detach()
-    assert described.shape[1] == classifier.backbone.channels + GREYS
+    embedding = classifier.embed(images).detach()
+    assert embedding.shape[1] == classifier.backbone.channels + HISTOGRAM_BINS
     alone = ood_scores(classifier, SLICES)
-    for batches in ([{"images": images}], [{"features": described}]):
+    for batches in ([{"images": images}], [{"features": embedding}]):
         raw = predict(classifier, batches)  # type: ignore[arg-type]  as a loader gives them
         np.testing.assert_allclose(raw.ood_scores, alone, rtol=1e-4, atol=1e-4)
 
 
 def test_rows_are_spread_over_each_scan_and_short_scans_kept_whole():
     scans = np.array(["long"] * 40 + ["short"] * 3)
-    rows = spread_rows(scans, PER_SCAN)
+    rows = spread_rows(scans, SLICES_PER_SCAN)
     assert rows.tolist() == sorted(set(rows.tolist()))
-    assert (rows < 40).sum() == PER_SCAN
+    assert (rows < 40).sum() == SLICES_PER_SCAN
     assert {0, 39, 40, 41, 42} <= set(rows.tolist())
     assert np.diff(rows[rows < 40]).max() <= 6
 
 
 def test_every_kind_is_measured_also_those_that_are_read():
-    said = pd.DataFrame({"scan": SCANS, "ood_score": np.zeros(12)})
+    predictions = pd.DataFrame({"scan": SCANS, "ood_score": np.zeros(12)})
 
     def brightness(slices: Any) -> np.ndarray:
         return np.array([slice_.mean() for slice_ in slices])
 
-    found = measure_ood(brightness, said, SLICES, 1.0, {"photograph": PHOTOGRAPHS})
+    found = measure_ood(brightness, predictions, SLICES, 1.0, {"photograph": PHOTOGRAPHS})
     kinds = {"noise", "flat", "inverted", "thorax", "photograph"}
     assert set(found) == {"refused_own"} | {f"{w}_{k}" for w in ("auroc", "refused") for k in kinds}
     assert found["refused_own"]["value"] == 0.0
@@ -114,14 +121,14 @@ def test_real_slices_are_told_from_photographs_noise_and_chests(
     held_out = np.array([scan in {"scan1", "scan6", "scan11", "scan16"} for scan in scans])
     fit_ood(classifier, data_of(slices, scans, 192), np.flatnonzero(~held_out))
     own = [slices[row] for row in np.flatnonzero(held_out)]
-    said = pd.DataFrame(
+    predictions = pd.DataFrame(
         {
             "scan": [scans[row] for row in np.flatnonzero(held_out)],
             "ood_score": ood_scores(classifier, own),
         }
     )
-    places = {"photograph": PHOTOGRAPHS}
-    found = measure_ood(partial(ood_scores, classifier), said, own, 1.0, places)
+    score, ood_sets = partial(ood_scores, classifier), {"photograph": PHOTOGRAPHS}
+    found = measure_ood(score, predictions, own, 1.0, ood_sets)
     for kind in ("photograph", "noise", "flat", "inverted"):
         assert found[f"auroc_{kind}"]["value"] >= 0.99, kind
     assert found["auroc_thorax"]["value"] >= 0.9

@@ -31,7 +31,7 @@ def server(pipeline):
     process.wait(timeout=GUARD)
 
 
-def test_every_station_leaves_what_it_promises(pipeline):
+def test_every_stage_leaves_what_it_promises(pipeline):
     for name in (
         "data/phantom/manifest.csv", "data/phantom/rejected.csv", "data/phantom/validation.html",
         "data/phantom/validation.json", "data/phantom/splits/by_scan.json", "artifacts/model.ckpt",
@@ -76,12 +76,18 @@ def test_the_run_is_remembered_with_all_that_repeats_it(pipeline):
         epochs = store.execute("select count(*) from metrics where key = 'val_loss'").fetchone()[0]
         status = store.execute("select status from runs").fetchall()
     assert {"data", "split", "fold", "git_commit"} <= set(tags)
-    assert {"model.backbone", "model.trains", "trainer.max_epochs", "seed", "views"} <= params
+    assert {
+        "model.backbone",
+        "model.trainable",
+        "trainer.max_epochs",
+        "seed",
+        "augmentations",
+    } <= params
     assert {"train_loss", "val_macro_auroc", "best_val_macro_auroc", "test_macro_auroc"} <= metrics
     assert epochs == 1  # of the two, every second one is looked at
     assert status == [("FINISHED",)] * 2  # the training and its one fit
     kept = {path.name for path in (pipeline.folder / "mlartifacts").rglob("*") if path.is_file()}
-    assert {"best.ckpt", "config.yaml", "metrics.json", "report.html"} <= kept
+    assert {"model.ckpt", "config.yaml", "metrics.json", "report.html"} <= kept
 
 
 def test_a_changed_value_reruns_only_what_depends_on_it(pipeline):
@@ -100,25 +106,26 @@ def test_a_changed_value_reruns_only_what_depends_on_it(pipeline):
 
 def test_torch_onnxruntime_and_http_agree(pipeline, server):
     """The golden test: one file through all three, to 1e-5 on probabilities."""
-    classifier, settings = load_checkpoint(pipeline.folder / "artifacts/model.ckpt")
+    checkpoint = load_checkpoint(pipeline.folder / "artifacts/model.ckpt")
     predictor = Predictor(pipeline.folder / "artifacts/kidney.onnx")
     files = sorted((pipeline.folder / "data/phantom/raw").glob("[CNST]*/*.jpg"))[::9]
     assert len(files) >= 8
     for path in files:
         slice_ = decode_picture(path.read_bytes())
         with torch.inference_mode():
-            ours = classifier(torch.from_numpy(slice_)[None, None]).probabilities[0].numpy()
+            ours = checkpoint.classifier(torch.from_numpy(slice_)[None, None])
+        ours = ours.probabilities[0].numpy()
         theirs = predictor.predict([slice_])[0].probabilities
         with path.open("rb") as file:
             answer = requests.post(f"{server}/api/v1/predictions", files={"file": file}).json()
         served = answer["predictions"][0]["probabilities"]
-        assert list(served) == settings["classes"]
+        assert list(served) == list(checkpoint.hparams.classes)
         np.testing.assert_allclose(theirs, ours, atol=1e-5)
         np.testing.assert_allclose(list(served.values()), ours, atol=1e-5)
 
 
 def test_all_three_agree_on_real_slices_too(pipeline, server, real_slices):
-    classifier, _ = load_checkpoint(pipeline.folder / "artifacts/model.ckpt")
+    classifier = load_checkpoint(pipeline.folder / "artifacts/model.ckpt").classifier
     predictor = Predictor(pipeline.folder / "artifacts/kidney.onnx")
     files = [("file", ("slice.jpg", data)) for data in real_slices]
     answers = requests.post(f"{server}/api/v1/predictions", files=files).json()["predictions"]
@@ -144,7 +151,7 @@ def test_the_card_names_what_the_model_is(pipeline):
     assert card.data.window is None
     assert "do not tell theirs" in card.window.why
     assert card.temperature > 0
-    assert card.temperature != 1, "it was never settled"
+    assert card.temperature != 1, "it was never calibrated"
     assert card.rules.ood_above > 0
     assert set(card.rules.suspect_from) == {"cyst", "tumor", "stone"}
     assert card.metrics.split.name == "by_scan"
@@ -155,7 +162,7 @@ def test_the_card_names_what_the_model_is(pipeline):
 
 
 def test_evaluation_takes_the_best_run_by_validation(pipeline):
-    config = ["data=phantom", "split.folds=3", "workers=0", "artifacts=elsewhere"]
+    config = ["data=phantom", "split.folds=3", "num_workers=0", "artifacts=elsewhere"]
     out = pipeline.run(sys.executable, "scripts/evaluate.py", *config).stdout
     assert "best validation macro AUROC" in out
     assert (pipeline.folder / "elsewhere/evaluation/by_scan/metrics.json").is_file()

@@ -4,7 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kidney.pipeline.export_parts import _A_SCAN, _TRAINING, Parts, _parts
+from kidney.pipeline.checkpoints import (
+    _CALIBRATION_SLICES,
+    _SLICES_PER_SCAN,
+    ExportData,
+    export_slices,
+)
 
 SCANS = 60
 EACH = 7  # slices
@@ -27,36 +32,36 @@ def data() -> SimpleNamespace:
 
 
 @pytest.fixture(scope="module")
-def parts(data: SimpleNamespace) -> Parts:
-    return _parts(data)
+def parts(data: SimpleNamespace) -> ExportData:
+    return export_slices(data)
 
 
-def test_all_of_the_test_part_judges_in_its_own_order(data: SimpleNamespace, parts: Parts):
+def test_all_of_the_test_part_judges_in_its_own_order(data: SimpleNamespace, parts: ExportData):
     rows = np.flatnonzero(data.part == "test")
     assert [int(slice_[0, 0]) for slice_ in parts.test.slices] == [row % 256 for row in rows]
     np.testing.assert_array_equal(parts.test.labels, data.labels[rows])
 
 
-def test_of_the_other_parts_a_few_slices_of_each_scan_are_enough(parts: Parts):
-    assert len(parts.validation.slices) == SCANS / 5 * _A_SCAN
-    assert len(parts.training.slices) == _TRAINING
+def test_of_the_other_parts_a_few_slices_of_each_scan_are_enough(parts: ExportData):
+    assert len(parts.validation.slices) == SCANS / 5 * _SLICES_PER_SCAN
+    assert len(parts.training.slices) == _CALIBRATION_SLICES
 
 
 def test_no_slice_of_the_test_part_is_fitted_to(data: SimpleNamespace):
     marked = SimpleNamespace(**vars(data))
     marked.cache = [np.full((1, 1), ["train", "val", "test"].index(name)) for name in data.part]
-    parts = _parts(marked)
+    parts = export_slices(marked)
     assert {int(slice_[0, 0]) for slice_ in parts.training.slices} == {0}
     assert {int(slice_[0, 0]) for slice_ in parts.validation.slices} == {1}
 
 
 def test_the_same_slices_are_taken_each_time_and_the_labels_are_theirs(
-    data: SimpleNamespace, parts: Parts
+    data: SimpleNamespace, parts: ExportData
 ):
-    again = _parts(data)
+    again = export_slices(data)
     for ours, theirs in zip(parts, again, strict=True):
         np.testing.assert_array_equal(ours.slices, theirs.slices)
     marked = SimpleNamespace(**vars(data))
     marked.cache = [np.full((1, 1), label) for label in data.labels]
-    for part in _parts(marked):
+    for part in export_slices(marked):
         assert [int(slice_[0, 0]) for slice_ in part.slices] == part.labels.tolist()

@@ -2,36 +2,36 @@ import copy
 
 import torch
 
-from kidney.models.average import average
 from kidney.models.classifier import KidneyClassifier
+from kidney.training.ensemble import average
 from tests.helpers.small_network import random_slices, small_task
 
 
-def members(count: int) -> list[KidneyClassifier]:
+def fits(count: int) -> list[KidneyClassifier]:
     """Classifiers on one backbone that differ in norm and head, as heads on a frozen backbone."""
     generator = torch.Generator().manual_seed(0)
     made = []
     for _ in range(count):
-        member = copy.deepcopy(small_task().classifier.eval())
+        fit = copy.deepcopy(small_task().classifier.eval())
         with torch.no_grad():
-            for value in (member.head.weight, member.head.bias, member.centre):
+            for value in (fit.head.weight, fit.head.bias, fit.centre):
                 value.add_(torch.randn(value.shape, generator=generator))
-            assert member.norm.running_var is not None
-            member.norm.running_var.mul_(0.5 + torch.rand(member.centre.shape, generator=generator))
-        made.append(member)
+            assert fit.norm.running_var is not None
+            fit.norm.running_var.mul_(0.5 + torch.rand(fit.centre.shape, generator=generator))
+        made.append(fit)
     return made
 
 
-def test_the_average_of_heads_says_the_mean_of_what_they_say():
-    three, slices = members(3), random_slices(4, 70, 50)
+def test_the_average_of_heads_predicts_the_mean_of_their_logits():
+    three, slices = fits(3), random_slices(4, 70, 50)
     with torch.inference_mode():
-        expected = torch.stack([member(slices).logits for member in three]).mean(dim=0)
+        expected = torch.stack([fit(slices).logits for fit in three]).mean(dim=0)
         answer = average(three)(slices)
     torch.testing.assert_close(answer.logits, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_evidence_of_the_average_still_adds_up():
-    whole = average(members(3))
+    whole = average(fits(3))
     with torch.inference_mode():
         answer = whole(random_slices(2))
     explained = answer.evidence.mean(dim=(2, 3)) + whole.head.bias
@@ -39,16 +39,16 @@ def test_the_evidence_of_the_average_still_adds_up():
 
 
 def test_one_alone_stays_what_it_is():
-    (only,) = members(1)
+    (only,) = fits(1)
     slices = random_slices(3)
     with torch.inference_mode():
         torch.testing.assert_close(average([only])(slices).logits, only(slices).logits)
 
 
-def test_the_members_are_left_alone():
-    two = members(2)
-    before = [copy.deepcopy(member.state_dict()) for member in two]
+def test_the_fits_are_left_alone():
+    two = fits(2)
+    before = [copy.deepcopy(fit.state_dict()) for fit in two]
     average(two)
-    for member, kept in zip(two, before, strict=True):
-        for name, value in member.state_dict().items():
+    for fit, kept in zip(two, before, strict=True):
+        for name, value in fit.state_dict().items():
             torch.testing.assert_close(value, kept[name], equal_nan=True)
