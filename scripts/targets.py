@@ -5,10 +5,10 @@ python scripts/targets.py folder=../shared/data [name=lesions]
 
 from omegaconf import DictConfig
 
-from kidney.pipeline.entry import entry_point
+from kidney.pipeline.entry import composing
 
 
-@entry_point(config="lesions")
+@composing("lesions")
 def main(cfg: DictConfig) -> None:
     """Print the table, and write it beside the evaluation."""
     from kidney.pipeline.lesions import targets_stage

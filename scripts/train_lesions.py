@@ -4,17 +4,26 @@ python scripts/train_lesions.py folder=../shared/data model.weights=../shared/we
 python scripts/train_lesions.py folder=../shared/data without=[kits,curvas]
 """
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
-from kidney.pipeline.entry import entry_point
+from kidney.pipeline.entry import composing
 
 
-@entry_point(config="lesions")
+@composing("lesions")
 def main(cfg: DictConfig) -> None:
     """Train, cross-validate and export; or train without some sources and predict these."""
+    from kidney.export.build import benchmark_line, build_artifact
     from kidney.pipeline.lesions import train_lesions, train_without
 
-    (train_without if cfg.without else train_lesions)(cfg)
+    if cfg.without:
+        print(train_without(cfg))
+        return
+    path = Path(cfg.artifacts) / "kidney.onnx"
+    card = build_artifact(*train_lesions(cfg), path)
+    if card.benchmark:
+        print(benchmark_line(path, card.benchmark))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kidney.models.lesion_net import MAPS, LesionFeatures, LesionNet, gated
-from kidney.models.ood import OodScore, greys
+from kidney.models.ood import OodScore, intensity_histogram
 from kidney.models.prepare import body_region, cut_out
 
 LESIONS = MAPS[1:]  # order of values, findings and lesion maps
@@ -94,10 +94,10 @@ class LesionClassifier(nn.Module):
         return features, self.net.forward_head(features.decoded)
 
     def embed(self, images: Tensor) -> Tensor:
-        """Map prepared images (N, 1, S, S), 0..255, to embeddings (N, D + GREYS).
+        """Map prepared images (N, 1, S, S), 0..255, to embeddings (N, D + HISTOGRAM_BINS).
 
         They are the values of LESIONS, the features averaged over the kidneys, the deepest ones
-        last, and the histogram of greys.
+        last, and the intensity histogram.
         """
         return self.embed_maps(images, *self.forward_features(images))
 
@@ -105,7 +105,9 @@ class LesionClassifier(nn.Module):
         """Return the embeddings of images whose maps are there already; see `embed`."""
         lesions = lesion_maps(logits).flatten(2)
         values = (torch.softmax(lesions, dim=2) * lesions).sum(dim=2)
-        return torch.cat([values, _pooled(features, _weights(logits)), greys(images)], dim=1)
+        return torch.cat(
+            [values, _pooled(features, _weights(logits)), intensity_histogram(images)], dim=1
+        )
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -127,7 +129,9 @@ class LesionClassifier(nn.Module):
         attention = torch.softmax(lesions.flatten(2), dim=2).reshape(lesions.shape)
         on_places = attention * (lesions - FLOOR) * (height * width)  # its mean is z - FLOOR
         values = on_places.mean(dim=(2, 3)) + FLOOR
-        embedding = torch.cat([values, _pooled(features, weights), greys(images)], dim=1)
+        embedding = torch.cat(
+            [values, _pooled(features, weights), intensity_histogram(images)], dim=1
+        )
 
         own = self.slopes[:, None] * self.own_map  # (K, 3)
         rest = embedding[:, : self.size] @ self.weight.T - values @ own.T  # (N, K), has no place

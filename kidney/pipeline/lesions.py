@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,6 @@ from kidney.data.lesions.store import shown
 from kidney.errors import ArtifactError
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.predictions import FILES, write_result
-from kidney.export.build import benchmark_line, build_artifact, verification_line
 from kidney.files import sha256, write_text
 from kidney.models.backbones import weights_identity
 from kidney.models.checkpoint import load_checkpoint, save_checkpoint
@@ -52,6 +51,15 @@ from kidney.training.spec import model_of
 _VERIFIED = 48  # slices that the exported file is compared on
 
 
+class Trained(NamedTuple):
+    """What an export needs: see `kidney.export.build.build_artifact`."""
+
+    checkpoint: Path
+    evaluation: Path
+    slices: list[NDArray[np.uint8]]
+    labels: NDArray[np.int64]
+
+
 def lesion_spec(cfg: DictConfig) -> LesionSpec:
     """Return the training that a configuration describes."""
     workspace = workspace_of(cfg)
@@ -83,11 +91,8 @@ def _source(name: str, values: DictConfig) -> Source:
     return Source(name=name, **{**plain, "read": read})
 
 
-def train_lesions(cfg: DictConfig) -> Path:
-    """Cross-validate, train on all patients, evaluate and export.
-
-    Returns:
-        The path of kidney.onnx.
+def train_lesions(cfg: DictConfig) -> Trained:
+    """Cross-validate, train on all patients, and evaluate the folds.
 
     Raises:
         KidneyError: sources, weights or settings do not fit; the message says what to do.
@@ -120,29 +125,18 @@ def train_lesions(cfg: DictConfig) -> Path:
         write_result(folder, result, table_of(model, tested))
         log_result(tracking, run_id, {}, [checkpoint_path, *(folder / name for name in FILES)])
     print_figures(result, folder / "report.html")
-    path = Path(cfg.artifacts) / "kidney.onnx"
-    slices, labels = _labelled_slices(spec, data)
-    card = build_artifact(checkpoint_path, folder / "metrics.json", slices, labels, path)
-    assert card.verification is not None
-    assert card.benchmark is not None
-    print(f"{verification_line(card.verification)}\n{benchmark_line(path, card.benchmark)}")
-    return path
+    return Trained(checkpoint_path, folder / "metrics.json", *_labelled_slices(spec, data))
 
 
-def train_without(cfg: DictConfig) -> Path:
-    """Train without the sources that `without` names, predict these, and print how it does there.
-
-    Returns:
-        The folder of the run.
-    """
+def train_without(cfg: DictConfig) -> str:
+    """Train without the sources that `without` names, and return how it does on them."""
     spec = lesion_spec(cfg)
     data = open_data(spec)
     predictions = predict_fold(spec, data, train_network(spec, data, None), None)
     left_out = np.isin(predictions.sources, spec.without)
     nothing = np.zeros(left_out.sum(), np.bool_)
     rows = [*source_rows(predictions), *mask_rows(predictions.of(left_out), nothing)]
-    print(markdown_table(rows))
-    return spec.run
+    return markdown_table(rows)
 
 
 def targets_stage(cfg: DictConfig) -> str:

@@ -13,9 +13,8 @@ from kidney.evaluation.metrics.calibration import balanced_weights, fit_temperat
 from kidney.evaluation.metrics.classification import group_weights
 from kidney.evaluation.metrics.decisions import fit_rules
 from kidney.evaluation.predictions import predictions_of
-from kidney.imaging.appearance import ENHANCED_FROM, VIEWS, appearance
-from kidney.imaging.baseline import baseline
-from kidney.models.checkpoint import Checkpoint, DataLineage, Hparams, Lineage, SplitLineage
+from kidney.imaging.appearance import ENHANCED_FROM, VIEWS, appearance, baseline
+from kidney.models.checkpoint import Checkpoint, DataLineage, LesionHparams, Lineage, SplitLineage
 from kidney.models.lesion_classifier import LesionClassifier
 from kidney.tracking.runs import code_version
 from kidney.training.lesion_predictions import LesionPredictions
@@ -97,18 +96,12 @@ def finish(
         labels, softmax(logits / temperature, axis=1), patients, tested.ood_scores[chosen],
         list(spec.classes), **decisions,
     )  # fmt: skip
-    hparams = Hparams(
+    hparams = LesionHparams(
         backbone=spec.backbone,
         weights=spec.weights,
         image_size=spec.image_size,
-        stages=[1, 2, 3, 4],
-        trainable="lesions",
-        learning_rate=spec.training.learning_rate,
-        backbone_lr_scale=spec.training.backbone_lr_scale,
-        weight_decay=spec.training.weight_decay,
-        dropout=0.1,
-        classes=list(spec.classes),
         decoder_width=spec.decoder_width,
+        classes=list(spec.classes),
     )
     return Checkpoint(classifier.eval(), hparams, replace(lineage, run=run), rules)
 
@@ -116,7 +109,7 @@ def finish(
 def probabilities_of(model: Checkpoint, tested: CrossValidated) -> NDArray[np.float64]:
     """Return the calibrated class probabilities of all tested slices, float (N, K)."""
     probabilities: NDArray[np.float64] = softmax(
-        tested.logits / float(model.classifier.temperature), axis=1
+        tested.logits / float(model.model.temperature), axis=1
     )
     return probabilities
 

@@ -192,7 +192,7 @@ def source_rows(
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
         own, has = scores[rows], positive[rows]
         threshold = np.quantile(own[has], 1 - _SENSITIVITY) if has.any() else np.nan
-        return {"auroc": auroc(has, own), "suspected": float((own[~has] >= threshold).mean())}
+        return {"auroc": auroc(has, own), "suspected": _mean(own[~has] >= threshold)}
 
     found = patient_intervals(of_rows, patients, positive.astype(np.int64))
     text = f"{ill} tumours against {healthy} kidneys"

@@ -179,7 +179,7 @@ def _made(
 
 
 def _scale(mask: Mask) -> float:
-    return mask.shape[0] / _SIDE
+    return float(mask.shape[0] / _SIDE)
 
 
 def _noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Image:

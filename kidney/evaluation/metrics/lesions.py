@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import label as label_components
 
 # Hysteresis of the finder (Canny 1986): a kidney is a component of places above LOW that has at
-# least LEAST_SHARE of all places and one above HIGH. Logits; chosen on held-out patients of KiTS and
-# CURVAS: of kidneys it covers 0.90 and 0.87 where places above 0 cover 0.76 and 0.77, and it finds
-# fewer where there are none.
+# least LEAST_SHARE of all places and one above HIGH. Logits; chosen on held-out patients of KiTS
+# and CURVAS: of kidneys it covers 0.90 and 0.87 where places above 0 cover 0.76 and 0.77, and it
+# finds fewer where there are none.
 LOW, HIGH, LEAST_SHARE = -1.5, 1.0, 8 / 64**2
 NO_KIDNEY = -12.0  # score of a lesion on a slice without a kidney
 _SCORED = 6  # highest places, whose mean is the score of a slice
