@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 _STRENGTH = 1.0  # inverse of the L2 penalty of the class head, on blocks of equal energy
 _VALUES_GAIN = 1.5  # of the values of lesions against a block of features
 _FINDING_STRENGTH = 100.0
-_LEAST_DEVIATION = 1e-3
+# Of a feature: one that hardly varies would get a weight whose products float32 cannot hold.
+_LEAST_DEVIATION = 0.05
 
 
 @dataclass(frozen=True, eq=False)
