@@ -7,12 +7,16 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
 from kidney.artifact.predictor import Predictor
+from kidney.errors import ArtifactError
 from kidney.imaging.pictures import decode_picture
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.lesion_classifier import LESIONS, LesionClassifier
-from tests.pipeline.conftest import Checkout
+from kidney.pipeline.lesions import targets_stage, train_without
+from tests.pipeline.conftest import ROOT, Checkout
 
 SMALL = [
     "sources=mini", "model.weights=none", "model.image_size=64", "model.decoder_width=8",
@@ -46,7 +50,7 @@ def test_the_file_is_verified_and_answers(trained: Checkout, slices: list[np.nda
 
 
 def test_all_outputs_agree_with_torch(trained: Checkout, slices: list[np.ndarray]):
-    classifier = load_checkpoint(trained.folder / "runs/lesions/model.ckpt").classifier
+    classifier = load_checkpoint(trained.folder / "runs/lesions/model.ckpt").model
     assert isinstance(classifier, LesionClassifier)
     session = onnxruntime.InferenceSession(trained.folder / "artifacts/kidney.onnx")
     names = [output.name for output in session.get_outputs()]
@@ -63,22 +67,32 @@ def test_all_outputs_agree_with_torch(trained: Checkout, slices: list[np.ndarray
         assert tumor.argmax() == found[-1][0, LESIONS.index("tumor")].argmax()
 
 
-def test_the_table_of_targets_and_a_source_left_out(trained: Checkout, shared: Path):
-    folder = f"folder={shared / 'data'}"
-    table = trained.run("python", "scripts/targets.py", folder, *SMALL).stdout
+def configuration(trained: Checkout, shared: Path, *more: str) -> DictConfig:
+    """The configuration of the training, with its workspace from anywhere."""
+    overrides = [f"folder={shared / 'data'}", f"workspace={trained.folder}", *SMALL, *more]
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("lesions", overrides)
+
+
+def test_the_table_of_targets(trained: Checkout, shared: Path):
+    table = targets_stage(configuration(trained, shared))
     assert "| 1 | macro AUROC |" in table
-    assert (trained.folder / "artifacts/evaluation/by_patient/targets.md").is_file()
-    left_out = trained.run(
-        "python", "scripts/train_lesions.py", folder, *SMALL, "without=[public]"
-    )  # fmt: skip
-    assert "| # | figure |" in left_out.stdout
+    written = trained.folder / "artifacts/evaluation/by_patient/targets.md"
+    assert written.read_text(encoding="utf-8") == table
+
+
+def test_a_source_is_left_out_and_predicted(trained: Checkout, shared: Path):
+    table = train_without(configuration(trained, shared, "without=[public]"))
+    assert table.startswith("| # | figure |")
     assert (trained.folder / "runs/lesions-without-public/all/predictions.npz").is_file()
 
 
 def test_targets_of_no_training_are_an_error(trained: Checkout, shared: Path):
-    done = trained.run(
-        "python", "scripts/targets.py", f"folder={shared / 'data'}", *SMALL, "name=other",
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "Train it first" in done.stderr
+    with pytest.raises(ArtifactError, match="Train it first"):
+        targets_stage(configuration(trained, shared, "name=other"))
+
+
+def test_a_lesion_model_is_none_of_train_py(trained: Checkout):
+    checkpoint = load_checkpoint(trained.folder / "runs/lesions/model.ckpt")
+    with pytest.raises(ArtifactError, match="that of a lesion model"):
+        _ = checkpoint.classifier
