@@ -63,15 +63,9 @@ WITHOUT_HEAVY = GROUND | {"serving", "scoring"}
 FEWEST, MOST = 40, 400
 OTHER_LENGTHS = {
     "data/phantom/locator_set.py": "the one place where the phantom meets the locator",
-    "models/average.py": "averages the folds of an ensemble",
-    "models/gradcam.py": "the reference method, apart from our own",
-    "pipeline/examples.py": "between data and report, which do not import each other",
     "plots/sheet.py": "one figure",
     "serving/__main__.py": "an entry point",
     "serving/monitoring/probe.py": "the health check of the image imports nothing else",
-    "tracking/code.py": "the commit, without MLflow",
-    "training/memory.py": "one setting of the allocator",
-    "training/resume.py": "the run of a folder, apart from the fits that resume it",
 }
 MOST_LOOSE = 3  # modules at the root of kidney/
 ENTRY_POINTS = ("train.py", "export.py", "serve.py", "scripts/fetch_model.py", "scripts/score.py")

@@ -40,9 +40,8 @@ RULES: dict[str, Any] = {
     "suspect_from": {"cyst": 0.3, "tumor": 0.2, "stone": 0.3},
     "set_from": {"normal": 0.1, "cyst": 0.1, "tumor": 0.1, "stone": 0.1},
     "ood_above": None,
+    "series_from": {},
 }
-
-
 HPARAMS = Hparams(
     backbone=BACKBONE,
     weights="none",

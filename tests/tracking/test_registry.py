@@ -77,6 +77,7 @@ def test_mlflow_serves_a_version_as_its_own_model(
     set_champion(tracking, name, add(tracking, name, artifact), instead_of=None)
     model_uri = f"models:/{name}@champion"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
+    mlflow.set_tracking_uri(None)  # a logger of Lightning may have set another one
     assert mlflow.onnx.load_model(model_uri).graph.name == "tiny"
     model = mlflow.pyfunc.load_model(model_uri)
     batch = np.zeros((2, 1, 16, 20), dtype=np.uint8)
