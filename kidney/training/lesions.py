@@ -23,9 +23,10 @@ from kidney.training.lesion_bank import Bank
 RESUME = "resume.ckpt"
 _MAP_WEIGHTS = {"kidney": 1.0, "tumor": 1.0, "cyst": 0.6, "stone": 0.6}
 _HARD, _ALL, _DICE = 1.0, 4.0, 0.7  # weights of hard negatives, all negatives and Dice
-_HARDEST = 60  # negative places of a slice that count as hard
+_HARDEST = 60 / 64**2  # share of the negative places of a slice that count as hard
 _LEAST_POSITIVES = 30  # places: a batch with fewer does not get all the weight
-_WEAK, _WEAK_PLACES = 0.25, 12  # weight of labels without masks, and places that have to show them
+# Weight of labels without masks, and the share of places that have to show them.
+_WEAK, _WEAK_PLACES = 0.25, 12 / 64**2
 _WARM_UP, _LAST_RATE = 30, 0.01  # steps, and share of the learning rate at the end
 _CLIP = 3.0  # of the gradient's norm
 _AVERAGE = 0.95  # of the figures that are shown
@@ -83,7 +84,7 @@ def lesion_loss(
         shows = present[:, channel]
         if channel and shows.any():
             places = (logits[:, channel] + gate).flatten(1)
-            best = places.topk(min(_WEAK_PLACES, places.shape[1]), dim=1).values.mean(dim=1)
+            best = places.topk(_count(_WEAK_PLACES, places), dim=1).values.mean(dim=1)
             weak = (nnf.softplus(-best) * shows).sum() / shows.sum()
             parts[f"weak {name}"] = float(weak.detach())
             total = total + _WEAK * weak
@@ -95,7 +96,7 @@ def _dense(logits: Tensor, entropy: Tensor, target: Tensor, known: Tensor) -> Te
     positive = (target >= 0.5).float() * known
     missed = (entropy * positive).sum() / positive.sum().clamp(min=_LEAST_POSITIVES)
     negatives = ((target < 0.5).float() * known * entropy).flatten(1)
-    hard = negatives.topk(min(_HARDEST, negatives.shape[1]), dim=1).values.mean()
+    hard = negatives.topk(_count(_HARDEST, negatives), dim=1).values.mean()
     share = torch.sigmoid(logits) * known
     both = (share * target).sum(dim=(1, 2))
     drawn = (target * known).sum(dim=(1, 2))
@@ -103,6 +104,10 @@ def _dense(logits: Tensor, entropy: Tensor, target: Tensor, known: Tensor) -> Te
     dice = 1 - 2 * both / (share.sum(dim=(1, 2)) + drawn + 1)
     dice = (dice * has_any).sum() / has_any.sum().clamp(min=1)
     return missed + _HARD * hard + _ALL * negatives.mean() + _DICE * dice
+
+
+def _count(share: float, places: Tensor) -> int:
+    return max(1, round(share * places.shape[1]))
 
 
 def fit_lesions(net: LesionNet, bank: Bank, settings: LesionSettings, folder: Path) -> None:
