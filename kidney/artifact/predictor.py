@@ -85,7 +85,9 @@ class Predictor:
         self.sha256 = hashlib.sha256(data).hexdigest()
         self._session = _open_session(data, path, session_options(threads or cpu_count()))
         _check_graph(self._session, self.card, path)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        given = {output.name for output in self._session.get_outputs()}
+        # Further outputs are of use to others; what is not asked for is not computed.
+        self._outputs = [name for name in (*OUTPUTS, *OPTIONAL_OUTPUTS) if name in given]
 
     def predict(self, slices: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
         """Predict every slice, in the order given.
@@ -196,11 +198,8 @@ def _check_graph(session: Any, card: ModelCard, path: Path) -> None:
         )
 
     outputs = {value.name: value.shape for value in session.get_outputs()}
-    # An output that is not known here could change what the others mean.
-    unknown = set(outputs) - {*OUTPUTS, *OPTIONAL_OUTPUTS}
-    if unknown or not set(OUTPUTS) <= set(outputs):
-        expected = f"the outputs {', '.join(OUTPUTS)} and at most {', '.join(OPTIONAL_OUTPUTS)}"
-        raise _broken(path, expected, sorted(outputs))
+    if not set(OUTPUTS) <= set(outputs):
+        raise _broken(path, f"the outputs {', '.join(OUTPUTS)}", sorted(outputs))
 
     count = len(card.classes)
     for name in OUTPUTS:

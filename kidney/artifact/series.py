@@ -39,7 +39,8 @@ class SeriesFinding:
             suspected on two or more neighbouring slices.
         first, last: places of the first and the last slice of the run that gave the score, in the
             order given; None where the order is not known.
-        slices: places of the slices that gave the score, the highest probability first.
+        slices: places of the slices that gave the score, the highest probability first; where the
+            finding is suspected on some of them, only these.
     """
 
     name: str
@@ -202,6 +203,8 @@ def _finding(
     while in_order and last + 1 < len(on) and on[last + 1]:
         last += 1
     strongest = chosen[np.argsort(-probability[chosen], kind="stable")]
+    if on[strongest].any():
+        strongest = strongest[on[strongest]]
     return SeriesFinding(
         name=name,
         score=score,

@@ -59,7 +59,7 @@ def build_artifact(
             file does not agree with torch. `path` then stays as it was.
     """
     loaded = load_checkpoint(checkpoint)
-    classifier = loaded.classifier
+    classifier = loaded.model
     card = _card_of(loaded, read_metrics(evaluation, checkpoint))
     with whole_file(path) as temporary:
         model = to_onnx(classifier)
@@ -141,7 +141,7 @@ def read_metrics(evaluation: Path, checkpoint: Path) -> Metrics:
 
 def _card_of(checkpoint: Checkpoint, metrics: Metrics) -> ModelCard:
     """Return the card of a checkpoint; verification and benchmark are still to come."""
-    classifier, hparams, lineage = checkpoint.classifier, checkpoint.hparams, checkpoint.lineage
+    classifier, hparams, lineage = checkpoint.model, checkpoint.hparams, checkpoint.lineage
     if lineage.split.name == "leaky":
         raise ArtifactError(
             "Expected a model trained on a split by scan, but this one was trained on 'leaky'.",
@@ -158,7 +158,7 @@ def _card_of(checkpoint: Checkpoint, metrics: Metrics) -> ModelCard:
         weights_licence=weights_licence(lineage.weights),
         precision="float32",
         made_from=None,
-        bias=tuple(classifier.head.bias.tolist()),
+        bias=tuple(classifier.bias.tolist()),
         temperature=float(classifier.temperature),
         rules=checkpoint.rules,
         data=TrainingData(**dataclasses.asdict(lineage.data)),

@@ -10,32 +10,36 @@ from torch.export import Dim
 
 from kidney.artifact.card import ModelCard, to_metadata
 from kidney.artifact.integrity import seal
-from kidney.artifact.predictor import INPUT, OPTIONAL_OUTPUTS, OUTPUTS
+from kidney.artifact.predictor import INPUT
 from kidney.models.classifier import KidneyClassifier
+from kidney.models.lesion_classifier import LesionClassifier
 
 OPSET = 18  # the first with antialiased Resize; onnxruntime 1.20 reads it
 BACKBONE = "backbone/"  # begins the names of the nodes that another precision may replace
 
-_SCOPE = "classifier.backbone"  # in the metadata of a node, as the exporter writes it
+# In the metadata of a node, as the exporter writes it.
+_SCOPES = ("classifier.backbone", "classifier.net")
 
 
-def to_onnx(classifier: KidneyClassifier) -> onnx.ModelProto:
+def to_onnx(classifier: KidneyClassifier | LesionClassifier) -> onnx.ModelProto:
     """Return the graph with its weights, without a card.
 
     Input `slices` uint8 (N, 1, H, W) with N, H and W free; outputs `probabilities` (N, K),
-    `logits` (N, K), `evidence` (N, K, h, w), `ood_score` (N,) and `region` (N, 4), all float32.
+    `logits` (N, K), `evidence` (N, K, h, w), `ood_score` (N,) and `region` (N, 4), and whatever
+    else the module gives, all float32.
     """
     # The example differs from 0, 1 and the model's own size in every free dimension: the exporter
     # bakes in what looks constant.
     example = torch.zeros((2, 1, 200, 240), dtype=torch.uint8)
     free = {"slices": {0: Dim("n", min=1), 2: Dim("height", min=32), 3: Dim("width", min=32)}}
+    classifier = classifier.eval().cpu()
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            _Plain(classifier.eval().cpu()),
+            _Plain(classifier),
             (example,),
             input_names=[INPUT],
-            output_names=[*OUTPUTS, *OPTIONAL_OUTPUTS],
+            output_names=list(classifier(example)._fields),
             dynamic_shapes=free,
             opset_version=OPSET,
             dynamo=True,
@@ -69,7 +73,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
     It holds stack traces: paths of the exporting machine.
     """
     for number, node in enumerate(graph.node):
-        inside = any(_SCOPE in entry.value for entry in node.metadata_props)
+        inside = any(scope in entry.value for entry in node.metadata_props for scope in _SCOPES)
         node.name = f"{BACKBONE if inside else ''}{node.op_type}_{number}"
     for part in (*graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
@@ -79,7 +83,7 @@ def _name_nodes(graph: onnx.GraphProto) -> None:
 class _Plain(nn.Module):
     """The classifier with a plain tuple as output, which the exporter names in order."""
 
-    def __init__(self, classifier: KidneyClassifier) -> None:
+    def __init__(self, classifier: KidneyClassifier | LesionClassifier) -> None:
         super().__init__()
         self.classifier = classifier
 

@@ -71,7 +71,7 @@ class Backbone(nn.Module):
             # timm drops the final norm of a transformer's features; the tokens that its own head
             # was trained to read are the normed ones.
             options["feature_cls"] = functools.partial(FeatureGetterNet, norm=True)
-        self.network = _with_weights(name, weights, options)
+        self.network = pretrained_network(name, weights, options)
         widths = list(map(int, self.network.feature_info.channels()))
         self.channels, self.first_channels, self.last_channels = sum(widths), widths[0], widths[-1]
         self.has_tail = len(stages) == 2 and steps_of(self.network) is not None
@@ -189,7 +189,14 @@ def _gives_tokens(name: str, options: dict[str, Any]) -> bool:
             ) from error
 
 
-def _with_weights(name: str, weights: str, options: dict[str, Any]) -> Any:
+def pretrained_network(name: str, weights: str, options: dict[str, Any]) -> Any:
+    """Make a timm network with weights; see `Backbone` for the names and the errors.
+
+    Args:
+        name: timm's name of the network.
+        weights: "hub", "none" or a path.
+        options: of timm.create_model.
+    """
     if weights == "none":
         return timm.create_model(name, **options)
     if weights == "hub":

@@ -6,7 +6,7 @@ A file holds tensors and plain values only, so that it loads without pickle.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -14,13 +14,14 @@ from kidney.artifact.decision import Rules
 from kidney.errors import ArtifactError
 from kidney.files import whole_file
 from kidney.models.classifier import KidneyClassifier
+from kidney.models.lesion_classifier import LesionClassifier
 
 _PREFIX = "classifier."  # of the classifier's values in a KidneyTask
 
 
 @dataclass(frozen=True)
 class Hparams:
-    """Hyperparameters of a model; `KidneyTask` describes them."""
+    """Hyperparameters of a classifier; `KidneyTask` describes them."""
 
     backbone: str
     weights: str
@@ -32,6 +33,30 @@ class Hparams:
     weight_decay: float
     dropout: float
     classes: Sequence[str]
+
+    def build(self) -> KidneyClassifier:
+        """Return the module with random weights."""
+        return KidneyClassifier(
+            self.backbone, "none", self.image_size, self.stages, self.dropout, len(self.classes)
+        )
+
+
+@dataclass(frozen=True)
+class LesionHparams:
+    """Hyperparameters of a lesion model; `LesionClassifier` describes them."""
+
+    backbone: str
+    weights: str
+    image_size: int
+    decoder_width: int
+    classes: Sequence[str]
+    architecture: Literal["lesions"] = "lesions"  # tells its checkpoint from that of a classifier
+
+    def build(self) -> LesionClassifier:
+        """Return the module with random weights."""
+        return LesionClassifier(
+            self.backbone, "none", self.image_size, self.decoder_width, self.classes
+        )
 
 
 @dataclass(frozen=True)
@@ -56,7 +81,10 @@ class DataLineage:
 
 @dataclass(frozen=True)
 class SplitLineage:
-    """The split of a training: its test fold and the folds that validated, of `folds` folds."""
+    """The split of a training: its test fold and the folds that validated, of `folds` folds.
+
+    The fold is -1 where a model was trained on all of them.
+    """
 
     name: str
     fingerprint: str
@@ -97,16 +125,30 @@ class Checkpoint:
     """A trained model.
 
     Attributes:
-        classifier: in evaluation mode.
+        model: in evaluation mode.
         hparams: of the model.
         lineage: what it comes from.
         fitted_rules: for its decisions; None: one fit of an ensemble, which is not calibrated.
     """
 
-    classifier: KidneyClassifier
-    hparams: Hparams
+    model: KidneyClassifier | LesionClassifier
+    hparams: Hparams | LesionHparams
     lineage: Lineage
     fitted_rules: Rules | None = None
+
+    @property
+    def classifier(self) -> KidneyClassifier:
+        """The model of train.py.
+
+        Raises:
+            ArtifactError: it is a lesion model.
+        """
+        if isinstance(self.model, LesionClassifier):
+            raise ArtifactError(
+                "Expected the checkpoint of a classifier, but it is that of a lesion model.",
+                "Evaluate it with scripts/targets.py, or its kidney.onnx with artifact=PATH.",
+            )
+        return self.model
 
     @property
     def rules(self) -> Rules:
@@ -125,7 +167,7 @@ class Checkpoint:
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     """Write a calibrated model as `load_checkpoint` reads it."""
-    state = checkpoint.classifier.state_dict()
+    state = checkpoint.model.state_dict()
     hparams = asdict(checkpoint.hparams) | {
         "lineage": asdict(checkpoint.lineage),
         "rules": asdict(checkpoint.rules),
@@ -152,7 +194,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
         # weights_only: a pickle could run code when it is opened.
         content = torch.load(path, map_location="cpu", weights_only=True)
         values = content["hyper_parameters"]
-        hparams = Hparams(**{field.name: values[field.name] for field in fields(Hparams)})
+        kind = LesionHparams if values.get("architecture") == "lesions" else Hparams
+        hparams = kind(**{field.name: values[field.name] for field in fields(kind)})
         lineage = Lineage.from_dict(values["lineage"])
         rules = Rules(**values["rules"]) if "rules" in values else None
         state = {
@@ -160,14 +203,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
             for name, value in content["state_dict"].items()
             if name.startswith(_PREFIX)
         }
-        classifier = KidneyClassifier(
-            hparams.backbone, "none", hparams.image_size, hparams.stages, hparams.dropout,
-            len(hparams.classes),
-        )  # fmt: skip
-        classifier.load_state_dict(state)
+        model = hparams.build()
+        model.load_state_dict(state)
     except Exception as error:  # torch.load raises many types on foreign content
         raise ArtifactError(
             f"{path} is not a checkpoint that this version can read: {str(error)[:300]}.",
             "Give a model.ckpt that train.py wrote.",
         ) from error
-    return Checkpoint(classifier.eval(), hparams, lineage, rules)
+    return Checkpoint(model.eval(), hparams, lineage, rules)

@@ -115,6 +115,11 @@ class KidneyClassifier(nn.Module):
         return logits
 
     @property
+    def bias(self) -> Tensor:
+        """The bias of the decomposition, (K,)."""
+        return self.head.bias
+
+    @property
     def centre(self) -> Tensor:
         """What the norm takes from each channel of the features, (C,)."""
         assert self.norm.running_mean is not None

@@ -30,6 +30,17 @@ PARENT_RUN = "KIDNEY_PARENT_RUN"
 
 def entry_point(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
     """Make `main(cfg)` a command that composes conf/config.yaml with the command line."""
+    return composing("config")(main)
+
+
+def composing(
+    config: str,
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Return what makes `main(cfg)` a command that composes conf/NAME.yaml."""
+    return functools.partial(_command, config)
+
+
+def _command(config: str, main: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def run(cfg: DictConfig) -> Any:
@@ -44,7 +55,7 @@ def entry_point(main: Callable[[DictConfig], Any]) -> Callable[[], None]:
                 raise CompactHydraException(str(error.__cause__)) from None
             raise
 
-    decorated = hydra.main(version_base="1.3", config_path=_CONF, config_name="config")(run)
+    decorated = hydra.main(version_base="1.3", config_path=_CONF, config_name=config)(run)
 
     def command() -> None:
         sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]

@@ -1,6 +1,7 @@
 """Each command of README and docs is one that its program takes; test_walk.py runs them all."""
 
 import argparse
+import re
 import runpy
 import shutil
 import subprocess
@@ -31,7 +32,16 @@ def different(program: str) -> list[Command]:
 def composed(command: Command) -> bool:
     """Tell whether it is a script whose arguments Hydra composes."""
     script = ROOT / command.words[1]
-    return script.is_file() and "@entry_point" in script.read_text("utf-8")
+    shared = script.is_file() and "@entry_point" in script.read_text("utf-8")
+    return shared or config_of(command) != ""
+
+
+def config_of(command: Command) -> str:
+    """Return the configuration that a script composes, if it is not the common one."""
+    script = ROOT / command.words[1]
+    text = script.read_text("utf-8") if script.is_file() else ""
+    found = re.search(r'^@composing\("(\w+)"\)$', text, re.MULTILINE)
+    return found[1] if found else ""
 
 
 def test_no_command_is_left_out():
@@ -65,8 +75,8 @@ def test_the_environment_is_the_one_that_make_makes():
     assert {one.words for one in different("source")} == {("source", ".venv/bin/activate")}
 
 
-# Scripts share one configuration, so what one takes the others take too.
-_SETTINGS = {one.words[2:]: one for one in different("python") if composed(one)}
+# Scripts of one configuration take the same arguments.
+_SETTINGS = {(config_of(one), *one.words[2:]): one for one in different("python") if composed(one)}
 
 
 @pytest.mark.parametrize("command", _SETTINGS.values(), ids=str)
@@ -84,7 +94,7 @@ def test_hydra_composes_the_settings(command: Command):
     ]
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for job in product(*choices):
-            OmegaConf.to_container(compose("config", list(job)), resolve=True)
+            OmegaConf.to_container(compose(config_of(command) or "config", list(job)), resolve=True)
 
 
 class _Taken(Exception):  # noqa: N818, it is no error

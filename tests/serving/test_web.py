@@ -156,7 +156,7 @@ def test_no_file_and_too_many_files_are_refused(client, send):
 def test_several_pictures_are_one_series(send):
     page = send(BLACK, WHITE, WHITE, to="/")
     text = words(page)
-    assert "On these 3 slices the most probable class is" in text
+    assert "Most probably tumour (kidney mass)" in text
     assert "Cannot be excluded on these 3 slices: tumour (kidney mass) (2 of 3 slices)." in text
     assert "Not suspected: cyst, kidney stone." in text
     assert "a radiologist reads the study" in text

@@ -40,6 +40,8 @@ def page(result: EvaluationResult = RESULT, **more: Any) -> str:
 def cell(figure: Figure) -> str:
     if figure.value is None:
         return "n/a"
+    if figure.low is None:
+        return f"{figure.value:.3f}"
     return f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f}"
 
 
