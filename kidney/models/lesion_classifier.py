@@ -10,6 +10,10 @@ the rest of its logit, which has no place, lies evenly on all of them. The evide
 without a lesion lies on the kidneys. And since a softmax does not change when one number is taken
 from all logits, that number is chosen so that the logit of a tumour has no rest: it comes from the
 map of tumours alone.
+
+Where the finder sees no kidney, no class is right. So all of this is scaled by the presence g of a
+kidney, 0 to 1: evidence becomes g * evidence - (1 - g) * bias, whose mean plus bias is g * logit.
+All logits go to 0, even odds, and the slice needs review. Peaks and the decomposition stay.
 """
 
 from collections.abc import Sequence
@@ -29,6 +33,9 @@ LESIONS = MAPS[1:]  # order of values, findings and lesion maps
 FLOOR = -16.0  # least gated logit: from it the evidence of a lesion is counted
 _TUMOR = "tumor"
 _LEAST_WEIGHT = 1e-3  # of a place beside the kidneys: a slice without any is looked at everywhere
+# Presence of a kidney: sigmoid of the mean of the finder's best logits, of a share of places.
+PRESENCE_SLOPE, PRESENCE_THRESHOLD = 2.0, 0.0
+_PRESENCE_PLACES = 8 / 64**2
 _LEAST_SLOPE = 0.1  # of a lesion's own value in its logit, so that the evidence never turns over
 
 
@@ -46,6 +53,7 @@ class LesionPrediction(NamedTuple):
     findings: Tensor  # (N, 3): probability of each of LESIONS, whatever else there is
     kidney: Tensor  # (N, 1, h, w): probability that a place is kidney, lesions included
     lesions: Tensor  # (N, 3, h, w): gated logits of LESIONS, FLOOR and more
+    presence: Tensor  # (N,): how much of a kidney the finder sees, 0..1; scales the logits
 
 
 class LesionClassifier(nn.Module):
@@ -67,6 +75,7 @@ class LesionClassifier(nn.Module):
     slopes: Tensor  # (K,): share of `weight` that lies on the places of the class's own map
     own_map: Tensor  # (K, 3): 1 for the map of the class, which is LESIONS[k]
     bias: Tensor
+    presence: Tensor  # (2,): slope and threshold of `kidney_presence`
     calibration: Tensor  # (3, 2): slope and offset of the logit of each finding in its value
 
     def __init__(
@@ -86,6 +95,8 @@ class LesionClassifier(nn.Module):
         self.register_buffer("own_map", torch.tensor(own))
         self.register_buffer("bias", torch.zeros(count))
         self.register_buffer("calibration", torch.tensor([[1.0, 0.0]] * len(LESIONS)))
+        presence = torch.tensor([PRESENCE_SLOPE, PRESENCE_THRESHOLD])
+        self.register_buffer("presence", presence)
         self.register_buffer("temperature", torch.tensor(1.0))
 
     def forward_features(self, images: Tensor) -> tuple[LesionFeatures, Tensor]:
@@ -116,7 +127,7 @@ class LesionClassifier(nn.Module):
         return len(LESIONS), *stages, self.size - len(LESIONS) - sum(stages) - last, last
 
     def forward_head(self, embedding: Tensor) -> Tensor:
-        """Map embeddings to logits (N, K)."""
+        """Map embeddings to logits (N, K) of a slice on which a kidney is certain."""
         return embedding[:, : self.size] @ self.weight.T + self.bias - self.slopes * FLOOR
 
     def forward(self, slices: Tensor) -> LesionPrediction:
@@ -138,6 +149,9 @@ class LesionClassifier(nn.Module):
         has_map = self.own_map.sum(dim=1)[None, :, None, None]
         spread = has_map + (1 - has_map) * weights  # (N, K, h, w), mean 1
         evidence = nnf.conv2d(on_places, own[:, :, None, None]) + rest[:, :, None, None] * spread
+        presence = kidney_presence(logits[:, 0], self.presence)
+        gate = presence[:, None, None, None]
+        evidence = gate * evidence - (1 - gate) * self.bias[:, None, None]
         answer = evidence.mean(dim=(2, 3)) + self.bias
         return LesionPrediction(
             probabilities=torch.softmax(answer / self.temperature, dim=1),
@@ -148,6 +162,7 @@ class LesionClassifier(nn.Module):
             findings=self.findings(values),
             kidney=torch.sigmoid(logits[:, :1]),
             lesions=lesions,
+            presence=presence,
         )
 
     def findings(self, values: Tensor) -> Tensor:
@@ -181,6 +196,20 @@ class LesionClassifier(nn.Module):
 def lesion_maps(logits: Tensor) -> Tensor:
     """Return the gated logits (N, 3, h, w) of LESIONS, FLOOR and more, of logits (N, 4, h, w)."""
     return gated(logits).clamp(min=FLOOR)
+
+
+def kidney_presence(kidney: Tensor, parameters: Tensor) -> Tensor:
+    """Return how much of a kidney the finder sees (N,), 0..1.
+
+    Args:
+        kidney: logits (N, h, w) of the finder.
+        parameters: (2,), slope a and threshold t of sigmoid(a * (best - t)), where best is the mean
+            of the highest logits, those of 8 places in 64 x 64.
+    """
+    places = kidney.flatten(1)
+    count = max(1, int(places.shape[1] * _PRESENCE_PLACES))
+    best = places.topk(count, dim=1).values.mean(dim=1)
+    return torch.sigmoid(parameters[0] * (best - parameters[1]))
 
 
 def _weights(logits: Tensor) -> Tensor:

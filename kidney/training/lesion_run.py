@@ -23,7 +23,7 @@ from kidney.data.lesions.records import Source, available
 from kidney.data.lesions.store import SliceStore, open_store
 from kidney.errors import ConfigError
 from kidney.files import whole_file, write_text
-from kidney.models.lesion_classifier import LESIONS, LesionClassifier
+from kidney.models.lesion_classifier import LESIONS, LesionClassifier, kidney_presence
 from kidney.training.lesion_bank import bank_name, fill_bank, open_bank
 from kidney.training.lesion_predictions import (
     CUT_OUT,
@@ -232,7 +232,11 @@ def cross_validate_lesions(spec: LesionSpec, data: LesionData) -> CrossValidated
         tested.append(predictions.of(out))
         embeddings = torch.from_numpy(tested[-1].embeddings)
         with torch.inference_mode():
-            logits.append(classifier.forward_head(embeddings).double().numpy())
+            kidney = torch.from_numpy(tested[-1].kidney).float()
+            presence = kidney_presence(kidney, classifier.presence)
+            logits.append(
+                (presence[:, None] * classifier.forward_head(embeddings)).double().numpy()
+            )
             scores.append(classifier.ood(embeddings).double().numpy())
     return CrossValidated(concatenate(tested), np.concatenate(logits), np.concatenate(scores))
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kidney.errors import ConfigError
-from kidney.models.lesion_classifier import FLOOR, LESIONS, LesionClassifier
+from kidney.models.lesion_classifier import FLOOR, LESIONS, LesionClassifier, kidney_presence
 from kidney.models.lesion_net import MAPS, LesionNet, gated
 from kidney.models.prepare import prepare
 from tests.helpers.small_network import random_slices
@@ -39,6 +39,7 @@ def test_outputs_have_the_shapes_of_the_contract(
     assert {name: tuple(value.shape) for name, value in found._asdict().items()} == {
         "probabilities": (3, 4), "logits": (3, 4), "evidence": (3, 4, 16, 16), "ood_score": (3,),
         "region": (3, 4), "findings": (3, 3), "kidney": (3, 1, 16, 16), "lesions": (3, 3, 16, 16),
+        "presence": (3,),
     }  # fmt: skip
     assert all(value.dtype == torch.float32 for value in found)
     assert all(torch.isfinite(value).all() for value in found)
@@ -62,7 +63,7 @@ def test_each_logit_is_the_mean_of_its_evidence_plus_the_bias(seed: int, scale: 
     assert torch.allclose(means.float(), found.logits, rtol=1e-4, atol=1e-3)
     # The head as it was given, but for a number taken from all logits of a slice.
     raw = embedding[:, : classifier.size].double().numpy() @ weight.T + bias
-    expected = torch.softmax(torch.from_numpy(raw), dim=1)
+    expected = torch.softmax(found.presence[:, None].double() * torch.from_numpy(raw), dim=1)
     assert torch.allclose(found.probabilities.double(), expected, atol=1e-4)
 
 
@@ -87,7 +88,8 @@ def test_embeddings_and_head_give_what_the_graph_gives(classifier: LesionClassif
     with torch.inference_mode():
         embedding = classifier.embed(prepare(slices, SIZE))
         found = classifier(slices)
-        torch.testing.assert_close(classifier.forward_head(embedding), found.logits)
+        logits = found.presence[:, None] * classifier.forward_head(embedding)
+        torch.testing.assert_close(logits, found.logits, rtol=1e-4, atol=1e-3)
         torch.testing.assert_close(classifier.ood(embedding), found.ood_score)
         torch.testing.assert_close(classifier.findings(embedding[:, :3]), found.findings)
     assert sum(classifier.blocks) == classifier.size == embedding.shape[1] - 8
@@ -99,6 +101,25 @@ def test_classes_without_a_map_and_other_orders_work():
         found = classifier(random_slices(2, 64, 64))
     means = found.evidence.mean(dim=(2, 3)) + classifier.bias
     torch.testing.assert_close(means, found.logits, rtol=1e-4, atol=1e-3)
+
+
+def test_without_a_kidney_the_odds_are_even_and_the_decomposition_holds():
+    classifier = lesion_classifier()
+    with torch.inference_mode():
+        for threshold, presence in ((-100.0, 1.0), (100.0, 0.0)):
+            classifier.presence[1] = threshold
+            found = classifier(random_slices(2, 64, 64))
+            assert found.presence == pytest.approx([presence] * 2)
+            means = found.evidence.mean(dim=(2, 3)) + classifier.bias
+            torch.testing.assert_close(means, found.logits, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(found.probabilities, torch.full((2, 4), 0.25), rtol=0, atol=1e-4)
+
+
+def test_presence_follows_the_best_places_of_the_finder():
+    kidney = torch.full((2, 64, 64), -9.0)
+    kidney[0, 0, :8] = 3.0
+    found = kidney_presence(kidney, torch.tensor([2.0, 3.0]))
+    assert found.tolist() == pytest.approx([0.5, 0.0], abs=1e-6)
 
 
 def test_the_gate_lowers_lesions_outside_of_kidneys():

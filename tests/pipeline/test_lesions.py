@@ -54,7 +54,7 @@ def test_all_outputs_agree_with_torch(trained: Checkout, slices: list[np.ndarray
     assert isinstance(classifier, LesionClassifier)
     session = onnxruntime.InferenceSession(trained.folder / "artifacts/kidney.onnx")
     names = [output.name for output in session.get_outputs()]
-    assert names[-3:] == ["findings", "kidney", "lesions"]
+    assert names[-4:] == ["findings", "kidney", "lesions", "presence"]
     for slice_ in slices:
         found = session.run(None, {"slices": slice_[None, None]})
         with torch.inference_mode():
@@ -64,7 +64,7 @@ def test_all_outputs_agree_with_torch(trained: Checkout, slices: list[np.ndarray
             scale = max(1.0, float(np.abs(own).max()))
             np.testing.assert_allclose(values / scale, own / scale, atol=1e-3, err_msg=name)
         tumor = found[names.index("evidence")][0, 2]
-        assert tumor.argmax() == found[-1][0, LESIONS.index("tumor")].argmax()
+        assert tumor.argmax() == found[names.index("lesions")][0, LESIONS.index("tumor")].argmax()
 
 
 def configuration(trained: Checkout, shared: Path, *more: str) -> DictConfig:
