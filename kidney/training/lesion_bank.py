@@ -27,6 +27,7 @@ from kidney.models.lesion_net import LesionEncoder
 
 SHARD = 128  # slices a file
 _BATCH = 16
+_VERSION = 2  # of what is done to a slice, in the names of banks
 _SCALE = 255  # targets and known places are kept as bytes
 
 
@@ -105,7 +106,7 @@ def bank_name(dataset: LesionDataset, stores: Sequence[str], weights: str, seed:
         seed: of the draws.
     """
     pools = [(pool.source, pool.name, pool.share) for pool in dataset.pools]
-    key = json.dumps([dataset.size, dataset.folds, pools, list(stores), weights, seed])
+    key = json.dumps([_VERSION, dataset.size, dataset.folds, pools, list(stores), weights, seed])
     return f"bank-{hashlib.sha256(key.encode()).hexdigest()[:10]}"
 
 

@@ -27,6 +27,7 @@ from kidney.data.lesions.augment import (
     window_hu,
     without_contrast,
 )
+from kidney.data.lesions.decoys import add_arms, add_decoys, erase_kidneys
 from kidney.data.lesions.paste import Donors, DonorSlice, paste_lesions
 from kidney.data.lesions.records import CHANNELS, CYST, KIDNEY, STONE, TUMOR, SliceRecord
 from kidney.data.lesions.store import SliceStore
@@ -36,6 +37,10 @@ STRIDE = 4  # pixels a side of a place of the targets
 _PLAIN = 0.3  # share of enhanced slices with masks that are shown as before contrast
 _OTHER_PHASE = 0.35  # share of the rest whose kidneys get another contrast phase
 _PASTED, _PASTED_HEALTHY = 0.4, 0.6  # shares of slices with and without a lesion that get more
+_ERASED, _ERASED_HEALTHY = 0.15, 0.25  # shares of them that lose a kidney or all of them
+_DECOYS = 0.4  # share of slices with masks, or of pictures without a kidney, that get decoys
+_ARMS, _ARMS_ZOOM = 0.06, (0.55, 0.85)  # share of slices shown small, with arms beside the body
+_ZOOM = (0.78, 1.45)  # of the others
 _REWINDOWED = 0.25  # share of windowed Hounsfield units that are windowed again, as pictures are
 _STONE_TARGET = 0.7  # least target of a place that a stone touches: it fills a place hardly ever
 _LEAST_KNOWN = 0.99  # share of a place whose truth must be known
@@ -124,14 +129,17 @@ class LesionDataset:
         """
         store = self.stores[self.pools[pool].store]
         record = store.records[row]
-        image, mask = warp(
-            store.images[row].astype(np.float32), np.asarray(store.masks[row]), self.size, rng
-        )
+        arms = rng.random() < _ARMS
+        pixels, labels = store.images[row].astype(np.float32), np.asarray(store.masks[row])
+        image, mask = warp(pixels, labels, self.size, rng, _ARMS_ZOOM if arms else _ZOOM)
         drawn: NDArray[np.bool_] = np.zeros(mask.shape, np.bool_)
         used: list[DonorSlice] = []
         if store.source.pastes and record.greys != "picture":
-            image, mask, drawn, used = self._mixed(image, mask, rng)
-        image = degrade(_windowed(image, record, rng), rng)
+            image, mask, drawn, used = self._mixed(image, mask, record, rng)
+        elif record.greys == "picture" and record.pool == "free" and rng.random() < _DECOYS:
+            image, _ = add_decoys(image, mask, None, rng)
+        image = _windowed(image, record, rng)
+        image = degrade(add_arms(image, rng) if arms else image, rng)
         target, known = targets(mask, drawn, record)
         present = torch.tensor([float(name in record.present) for name in CHANNELS])
         slices = [(self.pools[pool].store, row), *((one.store, one.row) for one in used)]
@@ -144,18 +152,27 @@ class LesionDataset:
         )  # fmt: skip
 
     def _mixed(
-        self, image: Image, mask: Mask, rng: np.random.Generator
+        self, image: Image, mask: Mask, record: SliceRecord, rng: np.random.Generator
     ) -> tuple[Image, Mask, NDArray[np.bool_], list[DonorSlice]]:
-        """Change the contrast phase of a slice in HU with a mask, and paste lesions."""
+        """Change the contrast phase of a slice in HU with a mask, erase kidneys, paste lesions."""
+        used: list[DonorSlice] = []
         plain = rng.random() < _PLAIN
         if plain:
             image = without_contrast(image, rng)
         if (mask == KIDNEY).any() and (plain or rng.random() < _OTHER_PHASE):
             image = kidney_phase(image, mask, rng, plain)
+        if record.known[0] == "all" and mask.any():
+            share = _ERASED if (mask > KIDNEY).any() else _ERASED_HEALTHY
+            if rng.random() < share:
+                image, mask, donor = erase_kidneys(image, mask, self._donors, rng)
+                used += [donor] if donor is not None else []
+        if record.known[0] == "all" and rng.random() < _DECOYS:
+            image, donors = add_decoys(image, mask, self._donors, rng)
+            used += donors
         share = _PASTED if (mask > KIDNEY).any() else _PASTED_HEALTHY
         count = int(rng.integers(1, 3)) if rng.random() < share else 0
         pasted = paste_lesions(image, mask, count, self._donors, rng)
-        return pasted.image, pasted.mask, pasted.drawn, pasted.donors
+        return pasted.image, pasted.mask, pasted.drawn, [*used, *pasted.donors]
 
     def _fold_bits(self, slices: Sequence[tuple[int, int]]) -> int:
         bits = 0
@@ -246,13 +263,19 @@ def _pools(at: int, store: SliceStore) -> list[Pool]:
 
 def _donors(stores: Sequence[SliceStore]) -> Donors:
     """Collect the slices whose tumours and healthy kidneys are pasted; nothing is read yet."""
-    found: dict[str, list[list[DonorSlice]]] = {"tumor": [], "kidney": []}
+    found: dict[str, list[list[DonorSlice]]] = {"tumor": [], "kidney": [], "other": []}
     for at, store in enumerate(stores):
         if not store.source.pastes:
             continue
-        for pool, patients in found.items():
-            patients += [
+        for pool in ("tumor", "kidney"):
+            found[pool] += [
                 [DonorSlice(store.images[row], store.masks[row], at, row) for row in rows]
                 for rows in _by_patient(store, pool)
             ]
-    return Donors(found["tumor"], found["kidney"])
+        others: dict[str, list[DonorSlice]] = defaultdict(list)
+        for row, record in enumerate(store.records):
+            if record.known[0] == "all":
+                one = DonorSlice(store.images[row], store.masks[row], at, row)
+                others[record.patient].append(one)
+        found["other"] += list(others.values())
+    return Donors(found["tumor"], found["kidney"], found["other"])

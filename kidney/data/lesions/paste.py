@@ -43,14 +43,15 @@ class DonorSlice(NamedTuple):
 
 @dataclass(frozen=True)
 class Donors:
-    """Slices by patient, with tumours and with healthy kidneys."""
+    """Slices by patient: with tumours, with healthy kidneys, and any with known kidneys."""
 
     tumors: Sequence[Sequence[DonorSlice]]
     healthy: Sequence[Sequence[DonorSlice]]
+    others: Sequence[Sequence[DonorSlice]] = ()
 
     def draw(self, kind: str, rng: np.random.Generator) -> DonorSlice | None:
-        """Return a slice of a random patient for "tumor" or "healthy"; None where there is none."""
-        patients = self.tumors if kind == "tumor" else self.healthy
+        """Return a slice of a random patient for "tumor", "healthy" or "other"; None: none."""
+        patients = {"tumor": self.tumors, "healthy": self.healthy, "other": self.others}[kind]
         if not patients:
             return None
         slices = patients[int(rng.integers(len(patients)))]
@@ -87,7 +88,7 @@ def paste_lesions(
     """
     drawn = np.zeros(mask.shape, np.bool_)
     used: list[DonorSlice] = []
-    if (mask == KIDNEY).sum() <= _LEAST_KIDNEY * _scale(mask) ** 2:
+    if (mask == KIDNEY).sum() <= _LEAST_KIDNEY * scale_of(mask) ** 2:
         return Pasted(image, mask, drawn, used)
     for _ in range(count):
         kind = str(rng.choice(list(KINDS), p=list(KINDS.values())))
@@ -118,7 +119,7 @@ def _place(mask: Mask, kind: str, rng: np.random.Generator) -> tuple[int, int] |
     if _VALUE[kind] == TUMOR and rng.random() < _BULGES:
         kidney &= ~binary_erosion(kidney, iterations=2)
     places = np.argwhere(kidney)
-    if len(places) < _LEAST_PLACES * _scale(mask) ** 2:
+    if len(places) < _LEAST_PLACES * scale_of(mask) ** 2:
         return None
     row, column = places[rng.integers(len(places))]
     return int(row), int(column)
@@ -128,9 +129,9 @@ def _taken(
     donor: DonorSlice, kind: str, place: tuple[int, int], size: int, rng: np.random.Generator
 ) -> tuple[Image, NDArray[np.bool_]] | None:
     """Return a donor's slice shifted so that its patch lies at `place`, and where the patch is."""
-    image, mask = warp(donor.image.astype(np.float32), donor.mask, size, rng, zoom=(0.7, 1.5))
+    image, mask = warp(donor.image.astype(np.float32), donor.mask, size, rng, zoom=(0.4, 1.5))
     spot = mask == _VALUE[kind]
-    scale = _scale(mask)
+    scale = scale_of(mask)
     area = spot.sum() / scale**2
     if area < _LEAST_TUMOR or (kind == "tumor" and area > _MOST_TUMOR):
         return None
@@ -161,8 +162,11 @@ def _made(
     image: Image, mask: Mask, kind: str, place: tuple[int, int], rng: np.random.Generator
 ) -> tuple[Image, NDArray[np.bool_]]:
     """Draw a lesion: values (S, S) in HU, and where it is."""
-    low, high = {"solid": (4, 22), "fatty": (4, 20), "cyst": (3, 22), "stone": (1.0, 4.5)}[kind]
-    spot = blob(mask.shape[0], place, float(rng.uniform(low, high)) * _scale(mask), rng)
+    if kind == "stone":
+        radius = float(rng.uniform(1.0, 4.5))
+    else:  # as many small ones as large ones
+        radius = log_uniform(rng, *{"solid": (3, 22), "fatty": (4, 20), "cyst": (3, 22)}[kind])
+    spot = blob(mask.shape[0], place, radius * scale_of(mask), rng)
     healthy = float(np.median(image[mask == KIDNEY]))
     if kind == "cyst":
         level, grain = rng.uniform(-5, 22), 0.0
@@ -173,16 +177,18 @@ def _made(
     else:
         level = float(np.clip(healthy * rng.uniform(0.35, 0.9), 25, 140))
         grain = rng.uniform(3, 25)
-    texture = _noise(mask.shape, rng.uniform(1.5, 5), rng)
-    noise = _noise(mask.shape, 0.7, rng) * float(rng.uniform(4, 12))
-    return (level + grain * texture + noise).astype(np.float32), spot
+    texture = noise(mask.shape, rng.uniform(1.5, 5), rng)
+    fine = noise(mask.shape, 0.7, rng) * float(rng.uniform(4, 12))
+    return (level + grain * texture + fine).astype(np.float32), spot
 
 
-def _scale(mask: Mask) -> float:
+def scale_of(mask: NDArray[np.generic]) -> float:
+    """Return the side of a mask or image relative to that in which lengths are given."""
     return float(mask.shape[0] / _SIDE)
 
 
-def _noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Image:
+def noise(shape: tuple[int, ...], sigma: float, rng: np.random.Generator) -> Image:
+    """Draw smoothed noise of deviation 1."""
     grain = gaussian_filter(rng.standard_normal(shape).astype(np.float32), sigma)
     scaled: Image = grain / (grain.std() + 1e-6)
     return scaled
@@ -202,6 +208,11 @@ def _blend(
     labels = mask.copy()
     labels[where] = _VALUE[kind]
     return blended, labels, where
+
+
+def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """Draw a length whose logarithm is uniform."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def blob(
