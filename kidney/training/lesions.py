@@ -24,7 +24,7 @@ RESUME = "resume.ckpt"
 _MAP_WEIGHTS = {"kidney": 1.0, "tumor": 1.0, "cyst": 0.6, "stone": 0.6}
 _HARD, _ALL, _DICE = 1.0, 4.0, 0.7  # weights of hard negatives, all negatives and Dice
 _HARDEST = 60 / 64**2  # share of the negative places of a slice that count as hard
-_LEAST_POSITIVES = 30  # places: a batch with fewer does not get all the weight
+_LEAST_POSITIVES = 4  # a batch with less, see `_dense`, does not get all the weight
 # Weight of labels without masks, and the share of places that have to show them.
 _WEAK, _WEAK_PLACES = 0.25, 12 / 64**2
 _WARM_UP, _LAST_RATE = 30, 0.01  # steps, and share of the learning rate at the end
@@ -47,7 +47,7 @@ class LesionSettings:
         save_every: steps between two states to resume from.
     """
 
-    steps: int = 840
+    steps: int = 1500
     batch_size: int = 12
     learning_rate: float = 2e-3
     backbone_lr_scale: float = 0.25
@@ -92,9 +92,14 @@ def lesion_loss(
 
 
 def _dense(logits: Tensor, entropy: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Return the loss of one map where its truth is known; all (N, s, s)."""
+    """Return the loss of one map where its truth is known; all (N, s, s).
+
+    The n positive places of a slice weigh 1 / sqrt(n) each, so that a slice counts as sqrt(n) and
+    small lesions are not drowned by large ones.
+    """
     positive = (target >= 0.5).float() * known
-    missed = (entropy * positive).sum() / positive.sum().clamp(min=_LEAST_POSITIVES)
+    weights = positive / positive.sum(dim=(1, 2), keepdim=True).clamp(min=1).sqrt()
+    missed = (entropy * weights).sum() / weights.sum().clamp(min=_LEAST_POSITIVES)
     negatives = ((target < 0.5).float() * known * entropy).flatten(1)
     hard = negatives.topk(_count(_HARDEST, negatives), dim=1).values.mean()
     share = torch.sigmoid(logits) * known
