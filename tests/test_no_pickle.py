@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("kidney", "scripts")
 # Modules whose reading runs what the file says.
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+# Imports of these that start processes and open no file.
+HARMLESS = {("joblib", "Parallel"), ("joblib", "delayed")}
 # Calls that read pickles unless this argument has this value.
 SAFE_ONLY_WITH = {"torch.load": ("weights_only", True)}
 # Calls that read pickles where this argument has another value.
@@ -21,7 +23,9 @@ def unsafe(source: str) -> list[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
-            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+            if isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                names = [] if {(module, name) for name in names} <= HARMLESS else [module]
             found += [f"imports {name}" for name in names if name.split(".")[0] in UNPICKLERS]
             if isinstance(node, ast.ImportFrom) and node.module in {"torch", "torch.serialization"}:
                 found += ["imports torch's load" for alias in node.names if alias.name == "load"]

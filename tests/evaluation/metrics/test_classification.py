@@ -25,7 +25,7 @@ from kidney.evaluation.metrics.classification import (
     specificity_of,
 )
 from tests.helpers.evaluation_results import CLASSES as REPORTED
-from tests.helpers.evaluation_results import result_of, said_of
+from tests.helpers.evaluation_results import predictions_of, result_of
 from tests.helpers.simulated_scans import simulated
 
 SEEDS = st.integers(0, 10_000)
@@ -189,15 +189,15 @@ def test_a_scan_has_the_label_of_most_of_its_slices():
     assert answers.labels.tolist() == [1]
 
 
-SAID = said_of()
-GROUPS = group_figures(SAID, REPORTED, repeats=50)
+PREDICTIONS = predictions_of()
+GROUPS = group_figures(PREDICTIONS, REPORTED, repeats=50)
 
 
 @pytest.mark.parametrize("name", GROUP_FIGURES)
 def test_values_and_counts_are_those_of_the_evaluation(name: str):
-    told = result_of(SAID)["groups"]
-    assert [*GROUPS] == [*told]
-    for kind, groups in told.items():
+    evaluated = result_of(PREDICTIONS).to_dict()["groups"]
+    assert [*GROUPS] == [*evaluated]
+    for kind, groups in evaluated.items():
         assert [*GROUPS[kind]] == [*groups]
         for value, group in groups.items():
             mine = GROUPS[kind][value]
@@ -211,7 +211,7 @@ def test_an_interval_holds_its_value_and_has_a_width():
 
 
 def test_a_group_of_one_patient_has_no_interval():
-    one = SAID[SAID["patient"] == SAID["patient"].iloc[0]]
+    one = PREDICTIONS[PREDICTIONS["patient"] == PREDICTIONS["patient"].iloc[0]]
     figure = group_figures(one, REPORTED, repeats=50)["view"]["axial"]["figures"]["accuracy"]
     assert figure["value"] is not None
     assert (figure["low"], figure["high"]) == (None, None)
