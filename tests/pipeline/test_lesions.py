@@ -63,8 +63,10 @@ def test_all_outputs_agree_with_torch(trained: Checkout, slices: list[np.ndarray
             own = getattr(expected, name).numpy()
             scale = max(1.0, float(np.abs(own).max()))
             np.testing.assert_allclose(values / scale, own / scale, atol=1e-3, err_msg=name)
-        tumor = found[names.index("evidence")][0, 2]
-        assert tumor.argmax() == found[names.index("lesions")][0, LESIONS.index("tumor")].argmax()
+        # A network of a few steps has flat maps: places that are alike may change places.
+        peak = found[names.index("evidence")][0, 2].argmax()
+        tumor = found[names.index("lesions")][0, LESIONS.index("tumor")]
+        assert tumor.flat[peak] >= tumor.max() - 0.05
 
 
 def configuration(trained: Checkout, shared: Path, *more: str) -> DictConfig:
