@@ -44,7 +44,7 @@ _OF_GROUPS = ("accuracy", "macro_auroc", "recall_")
 
 
 def evaluate(
-    said: pd.DataFrame,
+    predictions: pd.DataFrame,
     classes: Sequence[str],
     *,
     model: Mapping[str, Any],
@@ -56,7 +56,7 @@ def evaluate(
     """Return all figures of a table of predictions.
 
     Args:
-        said: a row a slice, with the columns of predictions.csv: `label`, `scan`, `patient`,
+        predictions: a row a slice, with the columns of predictions.csv: `label`, `scan`, `patient`,
             `phase`, `view`, `width`, `height`, a calibrated probability for each class under its
             name, `decision`, and `set` and `suspected`, names with spaces between. All texts are
             texts, also empty ones.
@@ -90,10 +90,10 @@ def evaluate(
         - groups: phase, view and size -> value -> slices, scans and figures without intervals.
         - scans_ranked: worst first.
     """
-    answers = _answers(said, classes)
-    scans = _texts(said["scan"])
+    answers = _answers(predictions, classes)
+    scans = _texts(predictions["scan"])
     of_scans = scan_predictions(answers.labels, answers.probabilities, scans)
-    patients = _texts(said["patient"])
+    patients = _texts(predictions["patient"])
     _, coverage, risk = risk_coverage(answers.confidence, ~answers.right)
     shown = evenly_spaced(len(risk), _RISK_COVERAGE_POINTS)
     content: dict[str, Any] = {
@@ -102,13 +102,13 @@ def evaluate(
         "split": dict(split),
         "rules": rules,
         "classes": list(classes),
-        "slices": len(said),
+        "slices": len(predictions),
         "scans": len(of_scans.scans),
-        "patients": int(said["patient"].nunique()),
+        "patients": int(predictions["patient"].nunique()),
         "figures": patient_intervals(
             lambda rows: _figures(answers.of(rows)), patients, answers.labels
         ),
-        "scan_figures": _scan_figures(said, of_scans, classes),
+        "scan_figures": _scan_figures(predictions, of_scans, classes),
         "confusion": confusion(answers.labels, answers.probabilities).tolist(),
         "scan_confusion": confusion(of_scans.labels, of_scans.probabilities).tolist(),
         "reliability": reliability(answers.confidence, answers.right),
@@ -120,7 +120,7 @@ def evaluate(
         },
         "predictive_values": _predictive_values(answers),
         "decision_curves": _decision_curves(answers),
-        "groups": _groups(said, answers, scans),
+        "groups": _groups(predictions, answers, scans),
         "scans_ranked": _ranked(answers, scans, of_scans),
         "ood": ood,
     }
@@ -148,18 +148,18 @@ class _Answers:
         )  # fmt: skip
 
 
-def _answers(said: pd.DataFrame, classes: Sequence[str]) -> _Answers:
-    labels = said["label"].map(list(classes).index).to_numpy(np.int64)
-    probabilities = said[list(classes)].to_numpy(np.float64)
+def _answers(predictions: pd.DataFrame, classes: Sequence[str]) -> _Answers:
+    labels = predictions["label"].map(list(classes).index).to_numpy(np.int64)
+    probabilities = predictions[list(classes)].to_numpy(np.float64)
     return _Answers(
         classes=classes,
         labels=labels,
         probabilities=probabilities,
         confidence=probabilities.max(axis=1),
         right=probabilities.argmax(axis=1) == labels,
-        sets=_members(said["set"], classes),
-        suspected=_members(said["suspected"], classes),
-        answered=said["decision"].isin(list(classes)).to_numpy(np.bool_),
+        sets=_members(predictions["set"], classes),
+        suspected=_members(predictions["suspected"], classes),
+        answered=predictions["decision"].isin(list(classes)).to_numpy(np.bool_),
     )
 
 
@@ -234,9 +234,9 @@ def _decision_curves(a: _Answers) -> dict[str, dict[str, list[float]]]:
 
 
 def _scan_figures(
-    said: pd.DataFrame, of_scans: ScanPredictions, classes: Sequence[str]
+    predictions: pd.DataFrame, of_scans: ScanPredictions, classes: Sequence[str]
 ) -> dict[str, Interval]:
-    patient_of = dict(zip(said["scan"], said["patient"], strict=True))
+    patient_of = dict(zip(predictions["scan"], predictions["patient"], strict=True))
     patients = np.array([patient_of[scan] for scan in of_scans.scans.tolist()])
 
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
@@ -247,12 +247,12 @@ def _scan_figures(
 
 
 def _groups(
-    said: pd.DataFrame, answers: _Answers, scans: NDArray[np.str_]
+    predictions: pd.DataFrame, answers: _Answers, scans: NDArray[np.str_]
 ) -> dict[str, dict[str, Any]]:
     columns = {
-        "phase": said["phase"],
-        "view": said["view"],
-        "size": said["width"].astype(str) + " x " + said["height"].astype(str),
+        "phase": predictions["phase"],
+        "view": predictions["view"],
+        "size": predictions["width"].astype(str) + " x " + predictions["height"].astype(str),
     }
     return {
         name: {

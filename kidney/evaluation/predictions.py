@@ -50,13 +50,13 @@ def predictions_of(
     decisions = [
         decide(row, classes, rules, score) for row, score in zip(probabilities, scores, strict=True)
     ]
-    said = pd.DataFrame(probabilities, columns=list(classes), index=slices.index)
-    said[[f"logit_{name}" for name in classes]] = logits
-    said["ood_score"] = np.array(scores, dtype=np.float64)
-    said["decision"] = [decision.outcome for decision in decisions]
-    said["set"] = [" ".join(decision.prediction_set) for decision in decisions]
-    said["suspected"] = [" ".join(decision.suspected) for decision in decisions]
-    return slices[SLICE].join(said)
+    predictions = pd.DataFrame(probabilities, columns=list(classes), index=slices.index)
+    predictions[[f"logit_{name}" for name in classes]] = logits
+    predictions["ood_score"] = np.array(scores, dtype=np.float64)
+    predictions["decision"] = [decision.outcome for decision in decisions]
+    predictions["set"] = [" ".join(decision.prediction_set) for decision in decisions]
+    predictions["suspected"] = [" ".join(decision.suspected) for decision in decisions]
+    return slices[SLICE].join(predictions)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -71,7 +71,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
 def write_result(
     folder: Path,
     result: EvaluationResult,
-    said: pd.DataFrame,
+    predictions: pd.DataFrame,
     examples: Sequence[Example] = (),
     *,
     random: EvaluationResult | None = None,
@@ -82,15 +82,15 @@ def write_result(
     Args:
         folder: where they go.
         result: what `evaluate` returned.
-        said: what `predictions_of` returned for the slices that `result` is about.
+        predictions: what `predictions_of` returned for the slices that `result` is about.
         examples: slices to show; see `kidney.evaluation.report.examples.worst_examples`.
         random: the result of the same recipe on the leaky split, for the page.
         external: the result of the same model on a set from elsewhere, for the page.
     """
     card = model_card(result)
     texts = {
-        "predictions.csv": said.to_csv(index=False),
-        "report.html": report_page(result, said, examples, random=random, external=external),
+        "predictions.csv": predictions.to_csv(index=False),
+        "report.html": report_page(result, predictions, examples, random=random, external=external),
         "model-card.md": model_card_markdown(result),
         "model-card.json": json.dumps(card, indent=1, allow_nan=False) + "\n",
         "metrics.json": result.to_json(),

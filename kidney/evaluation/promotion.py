@@ -103,7 +103,7 @@ def _by_probabilities(
     classes = sorted(champion.result.classes)  # in one order, so that draws are the same
     was, now = (ordered(record.predictions) for record in (champion, challenger))
     labels = labels_of(was, classes)
-    before, after = (said[classes].to_numpy(np.float64) for said in (was, now))
+    before, after = (predictions[classes].to_numpy(np.float64) for predictions in (was, now))
     patients = was["patient"].to_numpy()
 
     def of(labels: NDArray[np.int64], probabilities: NDArray[np.floating]) -> dict[str, float]:
@@ -158,13 +158,16 @@ def _localisation(
 
 def _above_chance(challenger: EvaluationRecord, repeats: int) -> _Check:
     classes = sorted(challenger.result.classes)
-    said = ordered(challenger.predictions)
-    labels, probabilities = labels_of(said, classes), said[classes].to_numpy(np.float64)
+    predictions = ordered(challenger.predictions)
+    labels, probabilities = (
+        labels_of(predictions, classes),
+        predictions[classes].to_numpy(np.float64),
+    )
 
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
         return {"auroc": macro_auroc(labels[rows], probabilities[rows])}
 
-    patients = said["patient"].to_numpy()
+    patients = predictions["patient"].to_numpy()
     auroc = patient_intervals(of_rows, patients, labels, repeats)["auroc"]
     if auroc["low"] is None:
         return _Check(

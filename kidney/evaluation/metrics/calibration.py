@@ -132,7 +132,7 @@ def calibration_line(
 
     Logistic regression of the finding on the logit of its probability (Cox 1958; Van Calster et
     al., BMC Medicine 2019). A slope below 1: probabilities are too extreme. An intercept above 0:
-    the finding is more frequent than told; at another prevalence than the probabilities are for it
+    the finding is more frequent than predicted; at a prevalence other than that of the probabilities it
     cannot be 0.
 
     Args:
@@ -151,9 +151,9 @@ def calibration_line(
     design = np.stack([logit(inside), np.ones(len(inside))])  # (2, N)
     line = np.array([1.0, 0.0])
     for _ in range(_NEWTON_STEPS):
-        told = expit(line @ design)
-        gradient = design @ (weights * (has_finding - told))
-        curvature = (design * (weights * told * (1 - told))) @ design.T
+        expected = expit(line @ design)
+        gradient = design @ (weights * (has_finding - expected))
+        curvature = (design * (weights * expected * (1 - expected))) @ design.T
         if np.linalg.cond(curvature) > _SINGULAR:
             return float("nan"), float("nan")
         step = np.linalg.solve(curvature, gradient)
