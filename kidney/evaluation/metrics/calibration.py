@@ -132,8 +132,8 @@ def calibration_line(
 
     Logistic regression of the finding on the logit of its probability (Cox 1958; Van Calster et
     al., BMC Medicine 2019). A slope below 1: probabilities are too extreme. An intercept above 0:
-    the finding is more frequent than predicted; at a prevalence other than that of the probabilities it
-    cannot be 0.
+    the finding is more frequent than predicted; at a prevalence other than that of the
+    probabilities it cannot be 0.
 
     Args:
         probability: float (N,), of the finding, 0 to 1.
