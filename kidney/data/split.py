@@ -54,7 +54,7 @@ def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> 
     """Assign patients (or, to show the leak, slices) to folds, each class on its own.
 
     A patient with several labels counts for the one that the fewest patients have. Within a class,
-    patients of one contrast phase and view are assigned one after the other, so that no fold gets
+    patients of one contrast phase and plane are assigned one after the other, so that no fold gets
     all coronal or all enhanced scans of a class.
 
     Args:
@@ -64,8 +64,8 @@ def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> 
         by_scan: assign patients; False assigns slices.
 
     Returns:
-        Patient (or slice name) -> fold. Within a class, and within a phase and view of a class, the
-        number of patients differs by at most one between folds.
+        Patient (or slice name) -> fold. Within a class, and within a phase and plane of a class,
+        the number of patients differs by at most one between folds.
 
     Raises:
         ConfigError: fewer than 3 folds.
@@ -103,7 +103,7 @@ def _units(slices: pd.DataFrame, by_scan: bool) -> pd.DataFrame:
         {
             "name": name,
             "label": slices["label"],
-            "stratum": slices["phase"] + " " + slices["view"],
+            "stratum": slices["phase"] + " " + slices["plane"],
         }
     )
     rarity = table.drop_duplicates(["name", "label"])["label"].value_counts()

@@ -95,7 +95,7 @@ def _scans_of_the_whole_set(pictures: list[Path]) -> Row:
     )[:KAGGLE_SLICES]
     names = [f"Cyst/{number}.jpg" for number in range(KAGGLE_SLICES)]
     slices = pd.DataFrame({"path": names, "label": "cyst", "scan": "", "patient": ""})
-    slices["phase"] = slices["view"] = ""
+    slices["phase"] = slices["plane"] = ""
     needed = seconds(lambda: describe(slices, thumbnails), repeats=1)
     return Row(f"scans of {KAGGLE_SLICES:,} slices, in {needed:.1f} s", "60 s", 60 / needed)
 

@@ -81,11 +81,11 @@ def test_the_phases_and_views_of_each_class_are_assigned_evenly(
 ) -> None:
     scans = slices.drop_duplicates("scan").reset_index(drop=True)
     size = len(scans)
-    for column, values in (("phase", ["enhanced", "plain"]), ("view", ["axial", "coronal"])):
+    for column, values in (("phase", ["enhanced", "plain"]), ("plane", ["axial", "coronal"])):
         drawn = data.draw(st.lists(st.sampled_from(values), min_size=size, max_size=size))
         slices[column] = slices["scan"].map(dict(zip(scans["scan"], drawn, strict=True)))
     fold_of = assign_folds(slices, folds, seed, by_scan=True)
-    for _, alike in slices.drop_duplicates("scan").groupby(["label", "phase", "view"]):
+    for _, alike in slices.drop_duplicates("scan").groupby(["label", "phase", "plane"]):
         counts = alike["scan"].map(fold_of).value_counts().reindex(range(folds), fill_value=0)
         assert counts.max() - counts.min() <= 1
 

@@ -27,7 +27,7 @@ SLICES = pd.DataFrame(
         "scan": ["0012", "None", "s"],  # names that a careless reader would change
         "patient": ["0012", "NA", "p"],
         "phase": ["plain", "", "enhanced"],
-        "view": "axial",
+        "plane": "axial",
         "width": 512,
         "height": 400,
         "sha256": "0",
@@ -50,7 +50,7 @@ def test_decisions_stand_beside_what_they_come_from(predictions: pd.DataFrame):
     np.testing.assert_array_equal(predictions[CLASSES], PROBABILITIES)
     np.testing.assert_array_equal(predictions["logit_cyst"], np.log(PROBABILITIES[:, 1]))
     assert list(predictions.columns) == [
-        "path", "frame", "label", "scan", "patient", "phase", "view", "width", "height",
+        "path", "frame", "label", "scan", "patient", "phase", "plane", "width", "height",
         *CLASSES, *(f"logit_{name}" for name in CLASSES),
         "ood_score", "decision", "set", "suspected",
     ]  # fmt: skip

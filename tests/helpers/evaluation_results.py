@@ -33,7 +33,7 @@ def predictions_of(
                 {
                     "path": f"folder/{scan}-{frame}.png", "frame": 0, "label": label,
                     "scan": f"scan-{scan:02}", "patient": f"patient-{scan // 2:02}",
-                    "phase": "plain" if scan % 2 else "enhanced", "view": "axial",
+                    "phase": "plain" if scan % 2 else "enhanced", "plane": "axial",
                     "width": side, "height": side,
                     **dict(zip(classes, shares, strict=True)),
                     "decision": best if shares.max() >= 0.5 else "needs_review",

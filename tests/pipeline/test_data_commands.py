@@ -56,6 +56,6 @@ def test_a_real_dicom_series_is_ingested_with_labels_from_a_table(make_checkout,
     slices = pd.read_csv(checkout.folder / "data/dicom/manifest.csv")
     assert set(slices["label"]) == {"normal"}
     assert set(slices["window"]) == {"400/40"}
-    assert set(slices["view"]) == {"axial"}
+    assert set(slices["plane"]) == {"axial"}
     refused = checkout.run(sys.executable, "scripts/validate.py", "data=dicom", check=False)
     assert "enough of cyst: 0 slices" in refused.stderr
