@@ -107,7 +107,7 @@ def _loading_against_training(workspace: Path) -> Row:
         folder=folder,
         slices=slices,
         classes=list(CLASS_FOLDERS),
-        split=read_split(folder, "by_scan", slices),
+        split=read_split(folder, "by_patient", slices),
         fold=0,
         validation_fold=None,
         prepare=partial(prepare, size=IMAGE_SIZE),

@@ -34,7 +34,7 @@ FULL = dataclasses.replace(
         body_share=(0.5,) * 11,
         embedding=Embedding((1.0,) * 64, (1.0,) * 64),
     ),
-    metrics=Metrics(EvaluatedSplit("by_scan", "all", 5, "test"), 40, 8, FIGURES),
+    metrics=Metrics(EvaluatedSplit("by_patient", "all", 5, "test"), 40, 8, FIGURES),
     verification=Verification(3, (1, 3), ("64 x 70",), {"probabilities": 1e-7}, "2.14.1"),
     benchmark=Benchmark(1.0, 2.0, 3.0, (512, 512), 2, "a processor", "1.32.0", 20.0),
     rules=dataclasses.replace(CARD.rules, ood_above=1.5),

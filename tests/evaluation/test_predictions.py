@@ -77,7 +77,7 @@ def test_the_table_comes_back_as_it_was_written(predictions: pd.DataFrame, tmp_p
 
 
 def evaluated(predictions: pd.DataFrame) -> EvaluationResult:
-    split = {"name": "by_scan", "fold": 0, "folds": 5, "part": "test"}
+    split = {"name": "by_patient", "fold": 0, "folds": 5, "part": "test"}
     model, data = {"backbone": "b", "run": "r"}, {"name": "d"}
     return evaluate(predictions, CLASSES, model=model, data=data, split=split)
 

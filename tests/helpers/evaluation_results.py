@@ -50,7 +50,9 @@ def predictions_of(
     return pd.DataFrame(rows)
 
 
-def result_of(predictions: pd.DataFrame, split: str = "by_scan", **more: Any) -> EvaluationResult:
+def result_of(
+    predictions: pd.DataFrame, split: str = "by_patient", **more: Any
+) -> EvaluationResult:
     """The result of these predictions, with fewer resamples than usual."""
     about = {
         "model": {"backbone": "resnet10t", "run": "run-17", "code": "0a1b2c", "checkpoint": "ff00"},

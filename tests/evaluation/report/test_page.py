@@ -110,7 +110,7 @@ def test_a_calibration_error_stands_beside_what_chance_alone_would_show():
 
 def test_split_part_run_and_counts_are_shown_before_anything_else():
     text = read(page()).text[""]
-    assert "Run run-17, split by_scan, fold 2 of 5, part test" in text
+    assert "Run run-17, split by_patient, fold 2 of 5, part test" in text
     assert "120 slices of 40 scans of 20 patients" in text
     pooled = RESULT.model_copy(update={"split": RESULT.split.model_copy(update={"fold": "all"})})
     assert "all 5 folds pooled" in read(page(pooled)).text[""]
