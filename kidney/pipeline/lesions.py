@@ -18,6 +18,7 @@ from kidney.evaluation.predictions import FILES, write_result
 from kidney.files import sha256, write_text
 from kidney.models.backbones import weights_identity
 from kidney.models.checkpoint import load_checkpoint, save_checkpoint
+from kidney.pipeline.cards import SOURCES, TARGETS
 from kidney.pipeline.entry import print_figures, tracking_of, workspace_of
 from kidney.tracking.runs import CHECKPOINT, log_result, tracked_run
 from kidney.training.lesion_model import (
@@ -47,6 +48,7 @@ from kidney.training.lesion_targets import (
     peak_rows,
     series_rows,
     source_rows,
+    sources_table,
 )
 from kidney.training.lesions import LesionSettings
 from kidney.training.spec import model_of
@@ -130,6 +132,7 @@ def train_lesions(cfg: DictConfig) -> Trained:
             rules=asdict(model.rules),
         )
         write_result(folder, result, table_of(model, tested))
+        write_text(folder / SOURCES, sources_table(data.stores))
         log_result(tracking, run_id, {}, [checkpoint_path, *(folder / name for name in FILES)])
     print_figures(result, folder / "report.html")
     return Trained(checkpoint_path, folder / "metrics.json", *_labelled_slices(spec, data))
@@ -176,7 +179,7 @@ def targets_stage(cfg: DictConfig) -> str:
         rows += series_rows(series, shown, model.rules, reports)
         rows += peak_rows(tested.predictions, marks)
     text = markdown_table(sorted(rows, key=lambda row: row.target))
-    write_text(workspace_of(cfg).evaluation(SPLIT) / "targets.md", text)
+    write_text(workspace_of(cfg).evaluation(SPLIT) / TARGETS, text)
     return text
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from kidney.artifact.decision import Rules, decide
 from kidney.artifact.sites import peak
 from kidney.data.lesions.records import CHANNELS
+from kidney.data.lesions.store import SliceStore
 from kidney.evaluation.metrics.bootstrap import Interval, patient_intervals
 from kidney.evaluation.metrics.calibration import calibration_line, expected_calibration_error
 from kidney.evaluation.metrics.classification import auroc, figures, group_weights
@@ -284,6 +285,20 @@ def markdown_table(rows: Sequence[Row]) -> str:
     """Return the rows as a table in Markdown."""
     lines = ["| # | figure | value | target |", "|---|---|---|---|"]
     lines += [f"| {one.target} | {one.figure} | {one.value} | {one.wanted} |" for one in rows]
+    return "\n".join(lines) + "\n"
+
+
+def sources_table(stores: Sequence[SliceStore]) -> str:
+    """Return what the sources have as a table in Markdown: a row a pool."""
+    lines = ["| source | pool | slices | patients | with masks |", "|---|---|---|---|---|"]
+    for store in stores:
+        for pool in sorted({record.pool for record in store.records}):
+            rows = [at for at, record in enumerate(store.records) if record.pool == pool]
+            patients = {store.records[at].patient for at in rows}
+            drawn = sum(bool(store.masks[at].any()) for at in rows)
+            lines.append(
+                f"| {store.source.name} | {pool} | {len(rows):,} | {len(patients)} | {drawn:,} |"
+            )
     return "\n".join(lines) + "\n"
 
 
