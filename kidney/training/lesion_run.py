@@ -79,6 +79,7 @@ class LesionSpec:
 
     def classifier(self) -> LesionClassifier:
         """Return a classifier with pretrained weights and nothing trained."""
+        torch.manual_seed(self.seed)  # of what no weights are for
         return LesionClassifier(
             self.backbone, self.weights, self.image_size, self.decoder_width, self.classes
         ).eval()
@@ -219,10 +220,12 @@ def predict_fold(
 
 
 def cross_validate_lesions(spec: LesionSpec, data: LesionData) -> CrossValidated:
-    """Train and test a network and a head for each fold, several at once."""
-    Parallel(spec.processes)(
-        delayed(_train_and_predict)(spec, data, fold) for fold in range(spec.folds)
-    )
+    """Train and test a network and a head for each fold, several at once.
+
+    The network of all patients is trained beside them, so that no core waits for it.
+    """
+    jobs = (delayed(_train_and_predict)(spec, data, fold) for fold in (*range(spec.folds), None))
+    Parallel(spec.processes)(jobs)
     tested, logits, scores = [], [], []
     for fold in range(spec.folds):
         classifier = train_network(spec, data, fold)
@@ -241,7 +244,7 @@ def cross_validate_lesions(spec: LesionSpec, data: LesionData) -> CrossValidated
     return CrossValidated(concatenate(tested), np.concatenate(logits), np.concatenate(scores))
 
 
-def _train_and_predict(spec: LesionSpec, data: LesionData, fold: int) -> None:
+def _train_and_predict(spec: LesionSpec, data: LesionData, fold: int | None) -> None:
     predict_fold(spec, data, train_network(spec, data, fold), fold)
 
 
