@@ -38,7 +38,7 @@ def main() -> None:
     localised = Localisation.model_validate_json(found.read_bytes())
     auroc, inside = evaluated.figures["macro_auroc"], localised.localisation["peak_inside"]
     model = SHIPPED if SHIPPED.is_file() else TRAINED
-    print(f"\nAnswer of {model} for {SAMPLE}:\n{_words(_ask_server(model))}")
+    print(f"\nAnswer of {model} for {SAMPLE}:\n{words(_ask_server(model))}")
     print(
         f"\nOf drawn patients that {TRAINED} has not seen, with 95 % intervals over patients:\n"
         f"  macro AUROC                       {with_interval(auroc)}, "
@@ -54,11 +54,12 @@ def main() -> None:
         "(mlflow ui --backend-store-uri sqlite:///demo/mlflow.db)\n"
         f"Done in {time.monotonic() - began:.0f} s."
     )
-    if _near_chance(auroc, LEAST_AUROC) or _near_chance(inside, LEAST_INSIDE):
+    if near_chance(auroc, LEAST_AUROC) or near_chance(inside, LEAST_INSIDE):
         sys.exit("The model is near chance: something is broken.")
 
 
-def _near_chance(figure: Figure, least: float) -> bool:
+def near_chance(figure: Figure, least: float) -> bool:
+    """Tell whether a figure's interval reaches below what chance could explain."""
     return figure.low is None or figure.low < least
 
 
@@ -90,7 +91,7 @@ def _ask_server(model: Path) -> dict[str, Any]:
         server.wait(timeout=30)
 
 
-def _words(answer: dict[str, Any]) -> str:
+def words(answer: dict[str, Any]) -> str:
     """Say what the answer to a series holds, and keep the overlay of its most telling slice."""
     (series,), predictions = answer["series"], answer["predictions"]
     telling = series["decisive"][0]
