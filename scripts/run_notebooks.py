@@ -56,7 +56,9 @@ def _shrunk(png: bytes) -> bytes:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     while True:
         out = io.BytesIO()
-        picture.quantize(128).save(out, "PNG", optimize=True)
+        # Coverage keeps the few colours of evidence among the greys.
+        palette = picture.quantize(128, Image.Quantize.MAXCOVERAGE)
+        palette.save(out, "PNG", optimize=True)
         if out.tell() <= MOST_BYTES:
             return out.getvalue()
         picture = picture.resize((picture.width * 9 // 10, picture.height * 9 // 10))
