@@ -222,10 +222,11 @@ def predict_fold(
 def cross_validate_lesions(spec: LesionSpec, data: LesionData) -> CrossValidated:
     """Train and test a network and a head for each fold, several at once.
 
-    The network of all patients is trained beside them, so that no core waits for it.
+    The final network trains beside them: it needs nothing of theirs, and a core would be idle.
     """
-    jobs = (delayed(_train_and_predict)(spec, data, fold) for fold in (*range(spec.folds), None))
-    Parallel(spec.processes)(jobs)
+    Parallel(spec.processes)(
+        delayed(_train_and_predict)(spec, data, fold) for fold in [*range(spec.folds), None]
+    )
     tested, logits, scores = [], [], []
     for fold in range(spec.folds):
         classifier = train_network(spec, data, fold)
