@@ -24,6 +24,10 @@ COMMANDS = (
 # Ends of the intervals that a model far from chance stays above: 0.5 of a macro AUROC is chance,
 # and a blind peak hits one lesion in a hundred.
 LEAST_AUROC, LEAST_INSIDE = 0.75, 0.5
+DECISIONS = {
+    "needs_review": "not sure: a radiologist has to look",
+    "not_a_kidney_ct": "not a kidney CT",
+}
 
 
 def main() -> None:
@@ -103,7 +107,7 @@ def words(answer: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"  Probability        {', '.join(f'{name} {share:.0%}' for name, share in shares)}",
-            f"  Decision           {series['decision']}",
+            f"  Decision           {DECISIONS.get(series['decision'], series['decision'])}",
             f"  Cannot be excluded {', '.join(suspected) or 'nothing'}",
             f"  Most telling       slice {telling + 1} of {total}, from the head",
         ]

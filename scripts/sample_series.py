@@ -12,13 +12,13 @@ from kidney.data.phantom.scan import generate_scan
 from kidney.files import whole_file
 
 SAMPLE = Path(__file__).parents[1] / "kidney/serving/static/sample-phantom.zip"
-SEED, LABEL, SLICES = 10, "tumor", 12  # nephrographic, a mass of the right kidney
+SEED, LABEL = 26, "tumor"  # nephrographic, a clear mass of the left kidney, 8 slices
 
 
 def write_sample(path: Path) -> None:
     """Write the series as a zip; ZipInfo dates its members 1980, so that no run differs."""
     with tempfile.TemporaryDirectory() as folder, whole_file(path) as temporary:
-        files = write_dicom_series(Path(folder) / "series", generate_scan(SEED, LABEL, 256, SLICES))
+        files = write_dicom_series(Path(folder) / "series", generate_scan(SEED, LABEL))
         with zipfile.ZipFile(temporary, "w") as archive:
             for file in files:
                 member = zipfile.ZipInfo(file.name)

@@ -436,7 +436,7 @@ def test_a_visitor_without_a_ct_tries_the_sample(visit, address_with_keys, optio
     page.click("button[type=submit]")
     page.click("#sample")
     page.wait_for_selector("#stage[data-shown]")
-    assert "of 12" in words(page, "#viewer-title")
+    assert "of 8" in words(page, "#viewer-title")
     assert page.is_visible("#windows")  # Hounsfield units: the browser read the file too
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
