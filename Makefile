@@ -45,8 +45,8 @@ bench: .venv/with-test ## Measure the parts against what they are made of, into 
 cards: .venv/with-demo ## Write MODEL_CARD.md and DATA_CARD.md of artifacts/kidney.onnx and its data
 	$(BIN)/python scripts/cards.py --out .
 
-notebooks: .venv/with-test ## Run the notebooks on what lies in the workspace
-	$(BIN)/pytest --nbmake notebooks
+notebooks: .venv/with-test ## Run the notebooks on KIDNEY_WORKSPACE (default: demo) and keep what they show
+	KIDNEY_WORKSPACE=$${KIDNEY_WORKSPACE:-demo} $(BIN)/python scripts/run_notebooks.py
 
 fuzz: .venv/with-test ## Send the server 20,000 damaged uploads, and all that its document allows
 	$(BIN)/python -m tests.helpers.fuzz

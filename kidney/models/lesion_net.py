@@ -2,7 +2,8 @@
 
 A feature pyramid (Lin et al., CVPR 2017) of depthwise convolutions on EfficientNet-Lite. Stem and
 first two stages stay as ImageNet left them, so that what they make of a slice can be kept, and the
-batch norms of the encoder keep its statistics: small batches of mixed hospitals spoil them.
+batch norms of the encoder keep its statistics: small batches of mixed hospitals spoil them. From
+random weights the whole encoder is trained.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from kidney.models.backbones import pretrained_network
 
 MAPS = ("kidney", "tumor", "cyst", "stone")  # channels of the logits; kidney includes its lesions
 STRIDE = 4  # pixels of the input a side of a place
+TEST_BACKBONE = "test_efficientnet"  # of 80,000 parameters, for demonstrations and tests
 _STAGES = (1, 2, 3, 4)  # timm's out_indices: strides 4, 8, 16 and 32
-_FROZEN_BLOCKS = 3  # of the encoder: up to stride 8
 _RARE = -3.0  # bias of the head at first: most places show nothing
 _DROPOUT = 0.1
 
@@ -38,6 +39,7 @@ class LesionEncoder(nn.Module):
 
     Attributes:
         channels: of the four maps.
+        frozen: whether the trunk is; from random weights all is trained and the trunk is empty.
 
     Raises:
         ConfigError: a backbone of another kind.
@@ -46,42 +48,61 @@ class LesionEncoder(nn.Module):
 
     def __init__(self, backbone: str, weights: str) -> None:
         super().__init__()
-        if "efficientnet_lite" not in backbone:
+        if "efficientnet_lite" not in backbone and backbone != TEST_BACKBONE:
             raise ConfigError(
                 f"Expected the backbone of the lesion network to be an EfficientNet-Lite, got "
                 f"{backbone!r}: its first stages are frozen, and it runs in int8.",
-                "Choose tf_efficientnet_lite0 to tf_efficientnet_lite4.",
+                f"Choose tf_efficientnet_lite0 to tf_efficientnet_lite4, or {TEST_BACKBONE}.",
             )
         options = {"features_only": True, "out_indices": _STAGES}
         network = pretrained_network(backbone, weights, options)
         self.channels = tuple(map(int, network.feature_info.channels()))
+        self.frozen = weights != "none"
+        # Number of blocks up to the end of each stage.
+        self._ends = [
+            int(name.rpartition(".")[2]) + 1 for name in network.feature_info.module_name()
+        ]
         # One grey channel instead of three equal ones.
         stem = network.conv_stem
         stem.weight = nn.Parameter(stem.weight.detach().sum(dim=1, keepdim=True))
         stem.in_channels = 1
         self.stem = nn.Sequential(stem, network.bn1)
         self.blocks = network.blocks
-        self.stem.requires_grad_(False)
-        self.blocks[:_FROZEN_BLOCKS].requires_grad_(False)
+        if self.frozen:
+            self.stem.requires_grad_(False)
+            self.blocks[: self._ends[1]].requires_grad_(False)
 
     def train(self, mode: bool = True) -> "LesionEncoder":
-        """Set the mode; batch norms stay in evaluation mode."""
+        """Set the mode; batch norms of a pretrained encoder stay in evaluation mode."""
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and self.frozen:
                 module.eval()
         return self
 
-    def forward_trunk(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Map images (N, 1, S, S), 0..255, to the frozen maps at strides 4 and 8."""
-        normalised = images * (1 / 127.5) - 1.0  # mean and deviation 0.5, as the weights have it
-        quarter = self.blocks[1](self.blocks[0](self.stem(normalised)))
-        return quarter, self.blocks[2](quarter)
+    def forward_trunk(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Map images (N, 1, S, S), 0..255, to the frozen maps at strides 4 and 8.
 
-    def forward_tail(self, quarter: Tensor, eighth: Tensor) -> list[Tensor]:
-        """Go on from the frozen maps to the maps at strides 4, 8, 16 and 32."""
-        sixteenth = self.blocks[4](self.blocks[3](eighth))
-        return [quarter, eighth, sixteenth, self.blocks[6](self.blocks[5](sixteenth))]
+        Where nothing is frozen they are the images.
+        """
+        return self._two_stages(images) if self.frozen else (images,)
+
+    def forward_tail(self, *trunk: Tensor) -> list[Tensor]:
+        """Go on from what the trunk gave to the maps at strides 4, 8, 16 and 32."""
+        quarter, eighth = trunk if self.frozen else self._two_stages(*trunk)
+        sixteenth = self._blocks(eighth, 1, 2)
+        return [quarter, eighth, sixteenth, self._blocks(sixteenth, 2, 3)]
+
+    def _two_stages(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        normalised = images * (1 / 127.5) - 1.0  # mean and deviation 0.5, as the weights have it
+        stem = self.stem(normalised)
+        quarter = self.blocks[: self._ends[0]](stem)
+        return quarter, self._blocks(quarter, 0, 1)
+
+    def _blocks(self, maps: Tensor, after: int, until: int) -> Tensor:
+        """Apply the blocks behind stage `after`, up to the end of stage `until`."""
+        found: Tensor = self.blocks[self._ends[after] : self._ends[until]](maps)
+        return found
 
 
 class LesionDecoder(nn.Module):
@@ -134,9 +155,9 @@ class LesionNet(nn.Module):
         """Map images (N, 1, S, S), 0..255, S a multiple of 32, to all maps."""
         return self.forward_tail(*self.encoder.forward_trunk(images))
 
-    def forward_tail(self, quarter: Tensor, eighth: Tensor) -> LesionFeatures:
-        """Map the frozen maps, see `LesionEncoder.forward_trunk`, to all maps."""
-        stages = self.encoder.forward_tail(quarter, eighth)
+    def forward_tail(self, *trunk: Tensor) -> LesionFeatures:
+        """Map what `LesionEncoder.forward_trunk` gave to all maps."""
+        stages = self.encoder.forward_tail(*trunk)
         return LesionFeatures(stages, self.decoder(stages))
 
     def forward_head(self, decoded: Tensor) -> Tensor:

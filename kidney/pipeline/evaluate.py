@@ -113,7 +113,7 @@ def evaluate_external(
         ConfigError: no source is named.
         DataError: nothing there can be read, or labels are not among the artifact's classes.
     """
-    if cfg.data.source == cfg.data.default_source:
+    if cfg.data.source == cfg.data.default_source and "source" in cfg.data.fetch:
         raise ConfigError(
             "Expected slices to try the artifact on, but data.source is not given.",
             "Give a folder or an archive: data.source=PATH, and data.labels=FILE.csv (file, label, "

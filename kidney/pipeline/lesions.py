@@ -111,7 +111,7 @@ def train_lesions(cfg: DictConfig) -> Trained:
     lineage = lesion_lineage(spec, data, own)
     checkpoint_path = spec.run / CHECKPOINT
     tags = {"kind": "training", "data": lineage.data.fingerprint, "git_commit": lineage.code}
-    parameters = {name: cfg[name] for name in ("name", "slices", "folds", "seed")}
+    parameters = {name: cfg[name] for name in ("slices", "folds", "seed")}
     with tracked_run(tracking, spec.run, tags, name=spec.run.name, parameters=parameters) as run_id:
         decisions = OmegaConf.to_container(cfg.decisions, resolve=True)
         series, _, _ = _whole_series(spec, tested)

@@ -8,7 +8,7 @@ that was stopped goes on where it was.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,8 @@ from kidney.models.lesion_net import LesionEncoder
 
 SHARD = 128  # slices a file
 _BATCH = 16
-_VERSION = 2  # of what is done to a slice, in the names of banks
+_TRUNK = "trunk "  # before the number of a map, in shards and batches
+_VERSION = 3  # of what is done to a slice, in the names of banks
 _SCALE = 255  # targets and known places are kept as bytes
 
 
@@ -47,16 +48,21 @@ class Bank:
         return len(self.rows)
 
     def batch(self, chosen: NDArray[np.int64]) -> dict[str, Tensor]:
-        """Return slices as float32: "quarter" and "eighth" (N, c, h, w), the maps of the trunk;
+        """Return slices as float32: "trunk 0" and so on (N, c, h, w), the maps of the trunk;
         "target" and "known" (N, 4, s, s); "present" (N, 4).
         """
         found: dict[str, Tensor] = {}
-        for name in ("quarter", "eighth", "target", "known", "present"):
+        for name in (*trunk_names(self.shards[0]), "target", "known", "present"):
             values = [self.shards[shard][name][row] for shard, row in self.rows[chosen]]
             found[name] = torch.stack(values).float()
         for name in ("target", "known"):
             found[name] /= _SCALE
         return found
+
+
+def trunk_names(found: Iterable[str]) -> list[str]:
+    """Return the names of the maps of the trunk, in their order."""
+    return sorted(name for name in found if name.startswith(_TRUNK))
 
 
 def fill_bank(
@@ -150,10 +156,9 @@ def _computed(items: Sequence[TrainingItem], encoder: LesionEncoder) -> dict[str
     images = torch.stack([item.image for item in items])
     images = images.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        quarter, eighth = encoder.forward_trunk(images)
+        trunk = encoder.forward_trunk(images)
     return {
-        "quarter": quarter.bfloat16().contiguous().clone(),
-        "eighth": eighth.bfloat16().contiguous().clone(),
+        **{f"{_TRUNK}{at}": maps.bfloat16().contiguous().clone() for at, maps in enumerate(trunk)},
         "target": _bytes([item.target for item in items]),
         "known": _bytes([item.known for item in items]),
         "present": torch.stack([item.present for item in items]),

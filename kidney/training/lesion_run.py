@@ -79,6 +79,7 @@ class LesionSpec:
 
     def classifier(self) -> LesionClassifier:
         """Return a classifier with pretrained weights and nothing trained."""
+        torch.manual_seed(self.seed)  # of what no weights are for
         return LesionClassifier(
             self.backbone, self.weights, self.image_size, self.decoder_width, self.classes
         ).eval()

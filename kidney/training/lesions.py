@@ -18,7 +18,7 @@ from tqdm import tqdm
 from kidney.errors import DataError
 from kidney.files import whole_file
 from kidney.models.lesion_net import MAPS, LesionNet
-from kidney.training.lesion_bank import Bank
+from kidney.training.lesion_bank import Bank, trunk_names
 
 RESUME = "resume.ckpt"
 _MAP_WEIGHTS = {"kidney": 1.0, "tumor": 1.0, "cyst": 0.6, "stone": 0.6}
@@ -171,14 +171,12 @@ def _forward(
 
     The trunk's maps of a mirrored slice are nearly the mirrored maps.
     """
-    maps = {name: batch[name] for name in ("quarter", "eighth", "target", "known")}
+    maps = {name: values for name, values in batch.items() if name != "present"}
     if torch.rand(()) < 0.5:
         maps = {name: values.flip(3) for name, values in maps.items()}
-    quarter, eighth = (
-        maps[name].contiguous(memory_format=torch.channels_last) for name in ("quarter", "eighth")
-    )
+    trunk = [maps[name].contiguous(memory_format=torch.channels_last) for name in trunk_names(maps)]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = net.forward_head(net.forward_tail(quarter, eighth).decoded)
+        logits = net.forward_head(net.forward_tail(*trunk).decoded)
     present = batch["present"] * float(weak_labels)
     return lesion_loss(logits.float(), maps["target"], maps["known"], present)
 

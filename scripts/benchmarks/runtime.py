@@ -21,7 +21,7 @@ def runtime_rows() -> Iterator[Row]:
     if not artifact.is_file() or not checkpoints:
         sys.exit("Expected the demo's model and data below demo/. Run make demo first.")
     predictor = Predictor(artifact, threads=2)
-    classifier = load_checkpoint(checkpoints[-1]).classifier
+    classifier = load_checkpoint(checkpoints[-1]).model
     slice_ = np.zeros((512, 512), dtype=np.uint8)
     tensor = torch.from_numpy(slice_)[None, None]
     with torch.inference_mode():

@@ -429,6 +429,25 @@ def test_with_a_key_one_signs_in_reads_and_signs_out(visit, address_with_keys):
     assert page.url.endswith("/login")
 
 
+@pytest.mark.parametrize("options", [{}, {**PHONE, "color_scheme": "dark"}], ids=["wide", "phone"])
+def test_a_visitor_without_a_ct_tries_the_sample(visit, address_with_keys, options):
+    page = visit("/login", at=address_with_keys, **options)
+    page.fill("#key", KEY)
+    page.click("button[type=submit]")
+    page.click("#sample")
+    page.wait_for_selector("#stage[data-shown]")
+    assert "of 8" in words(page, "#viewer-title")
+    assert page.is_visible("#windows")  # Hounsfield units: the browser read the file too
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_sample_that_does_not_come_is_a_problem_in_words(visit):
+    page = visit()
+    page.route("**/sample-phantom.zip", lambda route: route.abort())
+    page.click("#sample")
+    assert "cannot be reached" in words(page, "#problem")
+
+
 def test_script_and_server_find_the_same_words(visit, tmp_path):
     page = visit()
     for review_below in (0, 0.7, ACCEPT_NOTHING):

@@ -2,11 +2,21 @@
 
 from pathlib import Path
 
+import timm
+from safetensors.torch import save_file
+
 from kidney.training.lesion_run import LesionSpec
 from kidney.training.lesions import LesionSettings
 from tests.helpers.lesion_sources import class_source, masked_source, write_classes, write_masked
 
 CLASSES = ("normal", "cyst", "tumor", "stone")
+
+
+def some_weights(folder: Path) -> str:
+    """Write random weights of EfficientNet-Lite0, which count as pretrained; return the file."""
+    path = folder / "tf_efficientnet_lite0.safetensors"
+    save_file(timm.create_model("tf_efficientnet_lite0").state_dict(), path)
+    return str(path)
 
 
 def small_spec(folder: Path, **changes: object) -> LesionSpec:

@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from kidney.errors import ConfigError
 from kidney.models.lesion_classifier import FLOOR, LESIONS, LesionClassifier, kidney_presence
-from kidney.models.lesion_net import MAPS, LesionNet, gated
+from kidney.models.lesion_net import MAPS, TEST_BACKBONE, LesionNet, gated
 from kidney.models.prepare import prepare
+from tests.helpers.lesion_training import some_weights
 from tests.helpers.small_network import random_slices
 
 CLASSES = ("normal", "cyst", "tumor", "stone")
@@ -130,13 +131,23 @@ def test_the_gate_lowers_lesions_outside_of_kidneys():
     assert outside == pytest.approx(-6.0, abs=1e-3)
 
 
-def test_first_stages_stay_frozen_and_norms_keep_their_statistics():
-    net = LesionNet(BACKBONE, "none", WIDTH).train()
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return some_weights(tmp_path_factory.mktemp("weights"))
+
+
+def changed_by_a_step(net: LesionNet) -> set[str]:
+    """Return what a training step changes of the encoder."""
+    net.train()
     before = {name: value.clone() for name, value in net.encoder.state_dict().items()}
     net(torch.rand(2, 1, 64, 64) * 255).sum().backward()
     torch.optim.SGD([p for p in net.parameters() if p.requires_grad], 1.0).step()
     after = net.encoder.state_dict()
-    changed = {name for name, value in after.items() if not torch.equal(value, before[name])}
+    return {name for name, value in after.items() if not torch.equal(value, before[name])}
+
+
+def test_first_stages_stay_frozen_and_norms_keep_their_statistics(weights: str):
+    changed = changed_by_a_step(LesionNet(BACKBONE, weights, WIDTH))
     assert changed
     assert all(
         name.startswith(("blocks.3", "blocks.4", "blocks.5", "blocks.6")) for name in changed
@@ -144,8 +155,15 @@ def test_first_stages_stay_frozen_and_norms_keep_their_statistics():
     assert not any("running" in name for name in changed)
 
 
-def test_trunk_and_tail_are_the_whole_encoder():
-    net = LesionNet(BACKBONE, "none", WIDTH).eval()
+@pytest.mark.parametrize("backbone", [BACKBONE, TEST_BACKBONE])
+def test_from_random_weights_the_whole_encoder_is_trained(backbone: str):
+    changed = changed_by_a_step(LesionNet(backbone, "none", WIDTH))
+    assert {"stem.0.weight", "stem.1.running_mean"} <= changed
+    assert any(name.startswith("blocks.0.") for name in changed)
+
+
+def test_trunk_and_tail_are_the_whole_encoder(weights: str):
+    net = LesionNet(BACKBONE, weights, WIDTH).eval()
     images = torch.rand(2, 1, 64, 64) * 255
     with torch.inference_mode():
         parts = net.forward_tail(*net.encoder.forward_trunk(images))

@@ -7,6 +7,8 @@ import sys
 import pandas as pd
 import pytest
 
+from tests.pipeline.conftest import PHANTOM
+
 
 @pytest.fixture(scope="module")
 def elsewhere(pipeline, tmp_path_factory):
@@ -43,6 +45,13 @@ def test_an_artifact_is_evaluated_by_the_scans_of_the_table(pipeline, elsewhere)
     assert 0 <= result["figures"]["macro_auroc"]["value"] <= 1
     assert "whether training saw them is not known" in (folder / "report.html").read_text()
     assert (pipeline.folder / "data/phantom/manifest.csv").read_bytes() == before
+
+
+def test_phantoms_are_drawn_and_need_no_source(pipeline):
+    out = evaluate(pipeline, *PHANTOM, "data.fetch.seed=9", "data.fetch.max_slices=2").stdout
+    assert "24 slices" in out
+    said = pd.read_csv(pipeline.folder / "artifacts/evaluation/external-phantom/predictions.csv")
+    assert len(said) == 24
 
 
 def test_what_cannot_be_evaluated_is_told(pipeline, elsewhere):

@@ -15,7 +15,7 @@ from kidney.errors import ArtifactError
 from kidney.imaging.pictures import decode_picture
 from kidney.models.checkpoint import load_checkpoint
 from kidney.models.lesion_classifier import LESIONS, LesionClassifier
-from kidney.pipeline.lesions import targets_stage, train_without
+from kidney.pipeline.lesions import lesion_spec, targets_stage, train_without
 from tests.pipeline.conftest import ROOT, Checkout
 
 SMALL = [
@@ -92,6 +92,18 @@ def test_a_source_is_left_out_and_predicted(trained: Checkout, shared: Path):
 def test_targets_of_no_training_are_an_error(trained: Checkout, shared: Path):
     with pytest.raises(ArtifactError, match="Train it first"):
         targets_stage(configuration(trained, shared, "name=other"))
+
+
+def test_the_demo_is_trained_on_drawn_patients_from_random_weights():
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        spec = lesion_spec(compose("demo"))
+        unseen = compose("config", ["experiment=demo"])
+    (source,) = spec.sources
+    assert (source.name, source.files, source.as_served, source.in_folds) == (
+        "phantom", {}, True, True
+    )  # fmt: skip
+    assert not spec.classifier().net.encoder.frozen
+    assert unseen.artifact == f"{spec.run.parents[1].name}/artifacts/kidney.onnx"
 
 
 def test_a_lesion_model_is_none_of_train_py(trained: Checkout):

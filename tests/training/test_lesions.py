@@ -11,6 +11,7 @@ from kidney.training.lesion_bank import SHARD, Bank, fill_bank, open_bank
 from kidney.training.lesions import RESUME, LesionSettings, fit_lesions, lesion_loss
 from kidney.training.slice_heads import fit_class_head, fit_findings, patient_weights
 from tests.helpers.lesion_sources import stores
+from tests.helpers.lesion_training import some_weights
 
 SETTINGS = LesionSettings(steps=6, batch_size=4, save_every=2)
 
@@ -55,10 +56,22 @@ def test_a_fold_and_a_source_that_are_left_out_are_in_no_row(shards: list[Path])
 
 def test_targets_survive_the_bank(bank: Bank):
     batch = bank.batch(np.arange(8))
-    assert batch["quarter"].shape == (8, 24, 16, 16)
-    assert batch["eighth"].shape == (8, 40, 8, 8)
+    assert batch["trunk 0"].shape == (8, 1, 64, 64)  # nothing is frozen: the slices themselves
     assert 0 <= batch["target"].min() <= batch["target"].max() <= 1
     assert set(batch["known"].unique().tolist()) <= {0.0, 1.0}
+
+
+def test_a_bank_keeps_the_maps_of_a_frozen_trunk(tmp_path: Path):
+    net = LesionNet("tf_efficientnet_lite0", some_weights(tmp_path), 8).eval()
+    dataset = LesionDataset(stores(tmp_path), 64, folds=2)
+    shards = fill_bank(dataset, net.encoder, tmp_path / "bank", SHARD, 0, processes=1)
+    frozen = open_bank(shards, None, 0)
+    batch = frozen.batch(np.arange(8))
+    assert batch["trunk 0"].shape == (8, 24, 16, 16)
+    assert batch["trunk 1"].shape == (8, 40, 8, 8)
+    before = net.encoder.blocks[3][0].conv_pw.weight.clone()
+    fit_lesions(net, frozen, LesionSettings(steps=2, batch_size=4), tmp_path)
+    assert not torch.equal(before, net.encoder.blocks[3][0].conv_pw.weight)
 
 
 def test_a_training_that_was_stopped_ends_like_one_that_was_not(
@@ -93,7 +106,7 @@ def test_training_learns(bank: Bank, tmp_path: Path):
 
     def loss() -> float:
         with torch.inference_mode():
-            logits = net.forward_head(net.forward_tail(batch["quarter"], batch["eighth"]).decoded)
+            logits = net(batch["trunk 0"])
             return float(lesion_loss(logits, batch["target"], batch["known"], batch["present"])[0])
 
     before = loss()

@@ -32,6 +32,7 @@ from kidney.data.lesions.paste import Donors, DonorSlice, paste_lesions
 from kidney.data.lesions.records import CHANNELS, CYST, KIDNEY, STONE, TUMOR, SliceRecord
 from kidney.data.lesions.store import SliceStore
 from kidney.errors import DataError
+from kidney.imaging.windows import ABDOMEN, to_grey
 
 STRIDE = 4  # pixels a side of a place of the targets
 _PLAIN = 0.3  # share of enhanced slices with masks that are shown as before contrast
@@ -41,6 +42,7 @@ _ERASED, _ERASED_HEALTHY = 0.15, 0.25  # shares of them that lose a kidney or al
 _DECOYS = 0.4  # share of slices with masks, or of pictures without a kidney, that get decoys
 _ARMS, _ARMS_ZOOM = 0.06, (0.55, 0.85)  # share of slices shown small, with arms beside the body
 _ZOOM = (0.78, 1.45)  # of the others
+_SERVED_ZOOM = (0.9, 1.15)  # of sources that are shown as served
 _REWINDOWED = 0.25  # share of windowed Hounsfield units that are windowed again, as pictures are
 _STONE_TARGET = 0.7  # least target of a place that a stone touches: it fills a place hardly ever
 _LEAST_KNOWN = 0.99  # share of a place whose truth must be known
@@ -129,17 +131,22 @@ class LesionDataset:
         """
         store = self.stores[self.pools[pool].store]
         record = store.records[row]
-        arms = rng.random() < _ARMS
+        as_served = store.source.as_served
+        arms = not as_served and rng.random() < _ARMS
         pixels, labels = store.images[row].astype(np.float32), np.asarray(store.masks[row])
-        image, mask = warp(pixels, labels, self.size, rng, _ARMS_ZOOM if arms else _ZOOM)
+        zoom = _SERVED_ZOOM if as_served else _ARMS_ZOOM if arms else _ZOOM
+        image, mask = warp(pixels, labels, self.size, rng, zoom)
         drawn: NDArray[np.bool_] = np.zeros(mask.shape, np.bool_)
         used: list[DonorSlice] = []
         if store.source.pastes and record.greys != "picture":
             image, mask, drawn, used = self._mixed(image, mask, record, rng)
         elif record.greys == "picture" and record.pool == "free" and rng.random() < _DECOYS:
             image, _ = add_decoys(image, mask, None, rng)
-        image = _windowed(image, record, rng)
-        image = degrade(add_arms(image, rng) if arms else image, rng)
+        if as_served:
+            image = to_grey(image, ABDOMEN).astype(np.float32)
+        else:
+            image = _windowed(image, record, rng)
+            image = degrade(add_arms(image, rng) if arms else image, rng)
         target, known = targets(mask, drawn, record)
         present = torch.tensor([float(name in record.present) for name in CHANNELS])
         slices = [(self.pools[pool].store, row), *((one.store, one.row) for one in used)]

@@ -232,9 +232,18 @@ def kidney_free_dicom(source: str, files: Files, wanted: Wanted) -> Iterator[Sou
 
 
 def phantom(
-    source: str, files: Files, wanted: Wanted, *, scans: int, slices: int = 2, size: int = 384
+    source: str,
+    files: Files,
+    wanted: Wanted,
+    *,
+    scans: int,
+    slices: int = 2,
+    size: int = 384,
+    labelled: bool = False,
 ) -> Iterator[SourceSlice]:
-    """Draw phantoms, pool "kidney", and a chest for every sixth of them, pool "thorax".
+    """Draw phantoms and a chest for every sixth of them, pool "thorax".
+
+    The pool of a phantom is "kidney" or, where they are labelled, its finding.
 
     Args:
         source: see `Read`.
@@ -243,6 +252,7 @@ def phantom(
         scans: how many phantoms; multiples of 32 give each finding each phase equally often.
         slices: of each.
         size: rows and columns.
+        labelled: whether the finding is a label too, for class heads and figures.
     """
     assert not files
     for number in range(scans):
@@ -252,7 +262,10 @@ def phantom(
             label = CLASSES[(number + number // 8 + (number // 4) % 2) % len(CLASSES)]
             scan = generate_scan(_PHANTOM_SEED + number, label, size, slices)
             for at, (hu, mask) in enumerate(zip(scan.hu, scan.masks, strict=True)):
-                record = SliceRecord(source, "kidney", patient, f"{label}-{number}#{at}", "hu")
+                record = SliceRecord(
+                    source, label if labelled else "kidney", patient, f"{label}-{number}#{at}",
+                    "hu", label=label if labelled else "",
+                )  # fmt: skip
                 yield SourceSlice(record, hu, mask)
     for number in range(scans // 6):
         patient = f"{source}-thorax-{number}"

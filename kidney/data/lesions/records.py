@@ -93,6 +93,8 @@ class Source:
         read: the reader.
         pastes: whether lesions are taken from its slices and pasted into its kidneys.
         in_folds: whether its patients are held out in folds. Phantoms are nobody.
+        as_served: whether its slices, in HU, are shown through the window of the server and only
+            turned, zoomed and mirrored: enough for drawings, which all come from one scanner.
         optional: whether training goes on without it where a file is missing.
     """
 
@@ -102,6 +104,7 @@ class Source:
     read: Read
     pastes: bool = False
     in_folds: bool = True
+    as_served: bool = False
     optional: bool = False
 
     def slices(self, folder: Path, cache: Path, wanted: Wanted) -> Iterator[SourceSlice]:

@@ -1,14 +1,17 @@
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from kidney.data.lesions import readers
 from kidney.data.lesions.augment import warp
-from kidney.data.lesions.dataset import LesionDataset, assign_folds, targets
-from kidney.data.lesions.records import KIDNEY, STONE, TUMOR, SliceRecord
-from kidney.data.lesions.store import SliceStore
+from kidney.data.lesions.dataset import STRIDE, LesionDataset, assign_folds, targets
+from kidney.data.lesions.records import KIDNEY, STONE, TUMOR, SliceRecord, Source
+from kidney.data.lesions.store import SliceStore, open_store
+from kidney.training.lesion_predictions import CUT_OUT
 from tests.helpers.lesion_sources import body, stores
 
 
@@ -53,6 +56,20 @@ def test_items_are_greys_and_shares(dataset: LesionDataset):
         assert item.target.min() >= 0
         assert item.target.max() <= 1
         assert (item.target[1:] <= item.target[:1] + 0.71).all()  # a lesion is inside the kidney
+
+
+@pytest.mark.parametrize("as_served", [True, False])
+def test_a_source_shown_as_served_keeps_its_greys(tmp_path: Path, as_served: bool):
+    read = partial(readers.phantom, scans=1, slices=1, size=128, labelled=True)
+    source = Source("phantom", {}, {"normal": 1.0}, read, as_served=as_served)
+    store = open_store(source, tmp_path, tmp_path, CUT_OUT, 64)
+    phantom, rng = LesionDataset([store], 64, folds=2), np.random.default_rng(0)
+    kidneys = []
+    for _ in range(20):
+        item = phantom.item(0, 0, rng)
+        shown = item.image[0, ::STRIDE, ::STRIDE][item.target[0] > 0.99]
+        kidneys.append(float(shown.median()) if len(shown) else np.nan)
+    assert (np.nanstd(kidneys) < 12) == as_served
 
 
 def test_pools_are_drawn_by_their_shares_and_patients_alike(dataset: LesionDataset):

@@ -153,6 +153,12 @@ def test_phantoms_have_all_findings_and_chests_have_none():
     assert [one.record.pool for one in found] == ["kidney"] * 8 + ["thorax"]
     assert {int(value) for one in found for value in np.unique(one.mask)} == {0, 1, 2, 3, 4}
     assert not found[-1].mask.any()
+    assert {one.record.label for one in found} == {""}
+    labelled = list(
+        readers.phantom("phantom", {}, every, scans=4, slices=1, size=64, labelled=True)
+    )
+    assert sorted(one.record.label for one in labelled) == ["cyst", "normal", "stone", "tumor"]
+    assert all(one.record.pool == one.record.label for one in labelled)
 
 
 def test_unwanted_patients_are_not_read(tmp_path: Path):

@@ -51,6 +51,14 @@ export async function modelCard() {
   throw new Problem(body?.title ? body : unknown(response.status));
 }
 
+/** Return a file of the server as if it had been chosen. */
+export async function fetchFile(address) {
+  const response = await fetch(address).catch(() => null);
+  if (!response) throw new Problem(UNREACHABLE);
+  if (!response.ok) throw new Problem(unknown(response.status));
+  return new File([await response.blob()], address.split("/").pop());
+}
+
 const UNREACHABLE = {
   title: "The server cannot be reached",
   detail: "The connection failed before an answer came. The files are still chosen.",

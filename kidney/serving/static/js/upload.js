@@ -1,7 +1,7 @@
 // The form: choose or drop files, send them, see how far it is, stop it; an error loses nothing.
 
 import { droppedFiles, sizeWords, withoutHidden } from "./files.js";
-import { Problem, send } from "./send.js";
+import { fetchFile, Problem, send } from "./send.js";
 import { say } from "./slots.js";
 
 const by = (id) => document.getElementById(id);
@@ -40,6 +40,16 @@ export function startUpload(onAnswer) {
     form.reset();
     choose([]);
     by("choose-files").focus();
+  });
+  by("sample").addEventListener("click", async () => {
+    if (running) return;
+    try {
+      choose([await fetchFile(by("sample").dataset.series)]);
+      form.requestSubmit();
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      showProblem(error.words);
+    }
   });
   by("cancel").addEventListener("click", () => running?.abort());
   acceptDrops(by("drop"), choose);
