@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     access.register(app, settings, keys)
     rates.register(app, settings)
     problems.register(app, settings)
-    admission.register(app, settings)
+    admission.register(app, settings, keys)
     session.register(app, settings, keys)
     app.extensions["kidney.engine"] = engine
     app.register_api(api.blueprint(engine, settings))

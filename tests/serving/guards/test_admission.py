@@ -9,7 +9,7 @@ from flask import Flask
 
 from kidney.artifact.predictor import Predictor
 from kidney.serving.app import create_app
-from kidney.serving.guards.admission import Admission
+from kidney.serving.guards.admission import Budget
 from kidney.serving.settings import Settings
 from tests.helpers.pictures import encode, gradient
 
@@ -120,16 +120,26 @@ def test_a_request_that_fails_releases_its_place(model: Path):
     assert answers[0].status_code == 200
 
 
-def test_large_bodies_wait_for_each_other_however_few_they_are():
-    admission = Admission(most=8, most_bytes=100)
-    assert admission.acquire(90)
-    assert not admission.acquire(20)
-    assert admission.acquire(10)
-    admission.release(90)
-    assert admission.acquire(20)
-    assert not admission.acquire(71)
-    assert admission.acquire(70)
+def test_what_requests_hold_together_is_bounded():
+    budget = Budget(most=100, share=100)
+    assert budget.acquire("a", 90)
+    assert not budget.acquire("b", 20)
+    assert budget.acquire("b", 10)
+    assert budget.acquire("a", -90)
+    assert not budget.acquire("b", 91, own=5)
+    assert budget.acquire("b", 90)
 
 
-def test_a_single_body_is_admitted_however_large_it_is():
-    assert Admission(most=8, most_bytes=100).acquire(200)
+def test_a_request_that_is_alone_is_admitted_however_large_it_is():
+    budget = Budget(most=100, share=50)
+    assert budget.acquire("a", 200)
+    assert budget.acquire("a", 200, own=200)
+    assert not budget.acquire("b", 1)
+    assert not budget.acquire("a", 1, own=200)
+
+
+def test_one_client_leaves_room_for_others():
+    budget = Budget(most=100, share=50)
+    assert budget.acquire("a", 50)
+    assert not budget.acquire("a", 1)
+    assert budget.acquire("b", 50)
