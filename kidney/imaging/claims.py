@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from math import prod
 
 MOST_SEGMENTS = 2_000  # of a JPEG; a colour profile of 16 MB takes 255
-MOST_SCANS = 100  # of a JPEG; a progressive one has about 10
+_MOST_SCANS = 100  # of a JPEG; a progressive one has about 10
 _MOST_TILES = 1_024  # of a JPEG 2000, each of which costs memory
 _MOST_TILE_PARTS = 16 * _MOST_TILES
 _MOST_PRECINCTS = 50_000  # of all tiles, resolutions and colours
@@ -34,7 +34,7 @@ def check_claims(data: bytes) -> None:
     if data.startswith(b"\xff\xd8"):
         for _ in jpeg_segments(data):
             pass
-        _check("scans", data.count(b"\xff\xda"), MOST_SCANS)
+        _check("scans", data.count(b"\xff\xda"), _MOST_SCANS)
     elif data.startswith(b"\x89PNG"):
         _check("chunks", sum(1 for _ in _png_chunks(data)), _MOST_CHUNKS)
     elif data.startswith((b"II", b"MM")):
@@ -42,7 +42,7 @@ def check_claims(data: bytes) -> None:
 
 
 def is_plain(data: bytes) -> bool:
-    """Tell whether a file is a baseline JPEG of one scan or an 8-bit PNG, whose decoding is quick."""
+    """Tell whether a file is a plain baseline JPEG or an 8-bit PNG, whose decoding is quick."""
     if data.startswith(b"\x89PNG"):
         return data[24:25] <= b"\x08"
     if not data.startswith(b"\xff\xd8"):
@@ -112,10 +112,10 @@ def _precincts(are_given: int, style: bytes, shape: tuple[int, int]) -> int:
     total = 0
     for resolution in range(levels + 1):
         both = given[resolution] if are_given else 0xFF
-        sides = [-(-side >> (levels - resolution)) for side in shape]
-        # A tile that begins within a precinct reaches into one more.
+        halvings, powers = levels - resolution, (both & 15, both >> 4)
+        # Rounded up; a tile that begins within a precinct reaches into one more.
         total += prod(
-            (-(-side >> power)) + 1 for side, power in zip(sides, (both & 15, both >> 4), strict=True)
+            -(-side >> halvings + power) + 1 for side, power in zip(shape, powers, strict=True)
         )
     return total
 

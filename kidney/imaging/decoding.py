@@ -181,7 +181,7 @@ class _Process:
                 raise OSError("a decoding process returned more than it was asked for")
             reserve(size)
             array = np.empty(answer["shape"], kind)
-            self._connection.recv_bytes_into(memoryview(array).cast("B"))
+            self._connection.recv_bytes_into(array.data.cast("B"))
             arrays.append(array)
         return answer, arrays
 
@@ -234,13 +234,11 @@ def main(descriptor: int) -> None:
             ends = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > _KEPT_BYTES
             connection.send_bytes(json.dumps({**answer, "ends": ends}).encode())
             for array in arrays:
-                connection.send_bytes(memoryview(array).cast("B"))
+                connection.send_bytes(array.data.cast("B"))
             del data, arrays
 
 
-def _answer(
-    data: bytes, job: Job, libraries: int
-) -> tuple[dict[str, Any], list[NDArray[np.uint8] | NDArray[np.int16]]]:
+def _answer(data: bytes, job: Job, libraries: int) -> tuple[dict[str, Any], list[NDArray[Any]]]:
     try:
         decoded = _decode(data, job, libraries)
     except ImageError as error:
@@ -256,7 +254,9 @@ def _answer(
             "study_uid": uid,
         }, []
     _lift_limits()
-    arrays = [decoded.grey] if decoded.hu is None else [decoded.grey, decoded.hu]
+    arrays: list[NDArray[Any]] = [decoded.grey]
+    if decoded.hu is not None:
+        arrays.append(decoded.hu)
     header = decoded.header and dataclasses.asdict(decoded.header)
     kinds = [array.dtype.str for array in arrays]
     return {"header": header, "shape": decoded.grey.shape, "arrays": kinds}, arrays

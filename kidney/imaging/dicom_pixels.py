@@ -1,15 +1,16 @@
 """Stored pixels of a DICOM file: the decoder of each transfer syntax, and its limits.
 
-The server decodes uploads in a process of limits (`decoding`), where a decoder that crashes, hangs
-or fills the memory costs one request; here it should do none of these. Pillow reads JPEG and JPEG 2000: the server depends on it already, and in thousands of
-damaged files it neither crashed nor stayed longer than a valid one. pydicom reads RLE in Python.
-imagecodecs reads JPEG Lossless with libjpeg-turbo and JPEG-LS with CharLS: 60,000 damaged codes
-of each that passed the checks below did not crash it, and none took longer than 40 ms or more than
-5 MB. Without its end marker a code of 1 kB takes CharLS 4 s, so the checks have to come first.
-Not chosen: GDCM crashed on one damaged code in 150 (JPEG Lossless) and in 100 (JPEG-LS), dicomsdl
-on one in 55 and imagecodecs' ljpeg on one in 135 (JPEG Lossless), at the same checks; imagecodecs'
-jpegsof3 returned memory that it had not written; pylibjpeg-openjpeg took 2.7 GB for a damaged file
-of 13 kB; pylibjpeg-libjpeg is under the GPL.
+The server decodes uploads in processes of limits (`decoding`), where a decoder that crashes, hangs
+or fills the memory costs one request; here it should do none of these. Pillow reads JPEG and
+JPEG 2000: the server depends on it already, and in thousands of damaged files it neither crashed
+nor stayed longer than a valid one. pydicom reads RLE in Python. imagecodecs reads JPEG Lossless
+with libjpeg-turbo and JPEG-LS with CharLS: 60,000 damaged codes of each that passed the checks
+below did not crash it, and none took longer than 40 ms or more than 5 MB. Without its end marker a
+code of 1 kB takes CharLS 4 s, so the checks have to come first. Not chosen: GDCM crashed on one
+damaged code in 150 (JPEG Lossless) and in 100 (JPEG-LS), dicomsdl on one in 55 and imagecodecs'
+ljpeg on one in 135 (JPEG Lossless), at the same checks; imagecodecs' jpegsof3 returned memory that
+it had not written; pylibjpeg-openjpeg took 2.7 GB for a damaged file of 13 kB; pylibjpeg-libjpeg
+is under the GPL.
 What a codestream says of its size is compared with the header before anything is decoded.
 """
 
@@ -41,7 +42,7 @@ from pydicom.uid import (
 )
 
 from kidney.errors import ImageError, ImageTypeError
-from kidney.imaging.claims import MOST_SCANS, MOST_SEGMENTS, check_jpeg_2000
+from kidney.imaging.claims import MOST_SEGMENTS, check_jpeg_2000
 from kidney.imaging.dicom_header import DicomHeader
 
 _LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
@@ -142,8 +143,6 @@ def _check_code(code: bytes, syntax: UID, header: DicomHeader, name: str) -> Non
         bits, size = 8, check_jpeg_2000(code)
     else:
         bits, size = _size_of_jpeg(code, _FRAMES[syntax])
-        if code.count(b"\xff\xda") > MOST_SCANS:
-            raise ValueError("it has more scans than any slice")
     if bits > 8 and syntax in _LOSSY_JPEG:
         raise _no_decoder(name, "JPEG Extended with 12 bits")
     if size != (header.rows, header.columns, 1):

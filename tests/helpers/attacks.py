@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 import pydicom
-from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGLossless, RLELossless
+from pydicom.uid import JPEG2000, JPEGLossless, RLELossless
 
 from tests.helpers.dicom_files import as_bytes, lossless_jpeg, with_codes
 from tests.helpers.pictures import encode, gradient
@@ -72,22 +72,15 @@ def tags(count: int = 60_000) -> bytes:
     return bytes(whole) + struct.pack("<H", old + count) + entries + private + bytes(4)
 
 
-def restarts(count: int = 4_000_000) -> bytes:
+def restarts(count: int = 4_000_000, side: int = 1024) -> bytes:
     """A JPEG Lossless whose pixels are restart markers only."""
-    picture = np.zeros((96, 96), np.uint16)
-    whole = lossless_jpeg(picture)
+    whole = lossless_jpeg(np.zeros((side, side), np.uint16))
     start = whole.index(b"\xff\xda")
-    start += 2 + int.from_bytes(whole[start + 2 : start + 4])
-    code = whole[:start] + b"\xff\xd0" * count + b"\xff\xd9"
-    return with_codes(_of_size(96), JPEGLossless, [code])
-
-
-def scans_in_dicom(count: int = 20_000, side: int = 1024) -> bytes:
-    """The scans above as the frame of a DICOM file."""
-    return with_codes(
-        _of_size(side), JPEGBaseline8Bit, [scans(count, side)],
-        BitsAllocated=8, BitsStored=8, HighBit=7,
-    )  # fmt: skip
+    interval = b"\xff\xdd\0\4" + side.to_bytes(2)
+    end = start + 2 + int.from_bytes(whole[start + 2 : start + 4])
+    head = whole[:start] + interval + whole[start:end]
+    marks = b"".join(bytes([0xFF, 0xD0 + number % 8]) for number in range(8)) * (count // 8)
+    return with_codes(_of_size(side), JPEGLossless, [head + marks + b"\xff\xd9"])
 
 
 def run_lengths(side: int = 512, frames: int = 500) -> bytes:

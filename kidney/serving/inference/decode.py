@@ -217,9 +217,7 @@ class _Decoder:
             return
         assert decoded.header is not None
         units = [None] * len(decoded.grey) if decoded.hu is None else decoded.hu
-        slices = [
-            self._slice(file, grey, hu) for grey, hu in zip(decoded.grey, units, strict=True)
-        ]
+        slices = [self._slice(file, grey, hu) for grey, hu in zip(decoded.grey, units, strict=True)]
         self._dicom[file.key] = _Dicom(file.name, decoded.header, slices)
 
     def _decoded(self, file: _File, most: int) -> Decoded:
