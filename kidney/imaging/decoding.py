@@ -45,7 +45,7 @@ PIXEL_BYTES = 4  # a pixel of all frames: Hounsfield units, greys
 _SPARE_SECONDS = 3  # of computing
 _SECONDS_A_PIXEL = 5e-7  # JPEG 2000, the slowest, takes 2e-7
 _LONGEST_SECONDS = 86_400.0  # that every system call takes
-_KEPT_BYTES = 256 * 2**20  # a process that has taken more is replaced
+_KEPT_BYTES = 256 * 2**20  # a process that keeps more is replaced
 _NO_MORE = (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE)
 _HEADER: TypeAdapter[DicomHeader] = TypeAdapter(DicomHeader)
 
@@ -221,7 +221,7 @@ def main(descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     for limit in _NO_MORE:
         resource.setrlimit(limit, (0, 0))
-    libraries = _address_space()
+    libraries, _ = _memory()
     connection = Connection(descriptor)
     with contextlib.suppress(EOFError, OSError):
         ends = False
@@ -230,8 +230,7 @@ def main(descriptor: int) -> None:
             data = connection.recv_bytes()
             _lift_limits()
             answer, arrays = _answer(data, job, libraries)
-            # Kilobytes on Linux, bytes on macOS, where a process lives for one file then.
-            ends = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > _KEPT_BYTES
+            ends = _memory()[1] > _KEPT_BYTES
             connection.send_bytes(json.dumps({**answer, "ends": ends}).encode())
             for array in arrays:
                 connection.send_bytes(array.data.cast("B"))
@@ -293,13 +292,13 @@ def _lift_limits() -> None:
         resource.setrlimit(limit, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def _address_space() -> int:
-    """Return the bytes of this process's address space; 0: the system does not say."""
+def _memory() -> tuple[int, int]:
+    """Return bytes of this process's address space, and those in memory; 0: not known here."""
     try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+        pages = Path("/proc/self/statm").read_text("ascii").split()
     except OSError:
-        return 0
-    return pages * resource.getpagesize()
+        return 0, 0
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def test_a_dicom_file_that_claims_too_much_is_not_decoded():
 
 
 def test_restart_markers_cost_no_memory():
-    data = attacks.restarts(400_000, 256)
+    data = attacks.restarts(400_000, 1024)
     tracemalloc.start()
     with pytest.raises(ImageError, match="end early"):
         read_dicom(data, "it")

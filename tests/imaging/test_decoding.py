@@ -128,14 +128,14 @@ def test_computing_without_end_ends():
 
 
 @linux
-def test_a_process_knows_no_variable_and_no_file_of_the_server(decoders, monkeypatch):
-    monkeypatch.setenv("KIDNEY_SESSION_SECRET", "secret")
+def test_a_process_knows_no_variable_and_no_file_of_the_server(monkeypatch):
+    monkeypatch.setenv("KIDNEY_SESSION_SECRET", "of the server")
     pid = child(Decoders(1)).pid
-    assert b"secret" not in Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"of the server" not in Path(f"/proc/{pid}/environ").read_bytes()
     loaded = Path(f"/proc/{pid}/maps").read_text()
     assert "onnxruntime" not in loaded
     assert "torch" not in loaded
-    files = {os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir()}
+    files = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
     assert {file.partition(":")[0] for file in files} == {"/dev/null", "socket"}
     assert sum(file.startswith("socket") for file in files) == 1
 
