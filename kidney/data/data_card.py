@@ -61,7 +61,9 @@ def data_card(
     counts = report.summary
     scans = slices.drop_duplicates("scan")
     ranked = sorted(report.findings, key=lambda finding: LEVELS.index(finding.level))
-    unsure = {kind: int(slices["estimated"].str.contains(kind).sum()) for kind in ("phase", "view")}
+    unsure = {
+        kind: int(slices["estimated"].str.contains(kind).sum()) for kind in ("phase", "plane")
+    }
     return card(
         [f"data_card_{name}.md", "data_card.md"],
         DatasetCard,
@@ -90,6 +92,20 @@ def data_card(
     )  # fmt: skip
 
 
+def lesion_data_card(sources: str, slices: int, side: int) -> str:
+    """Return DATA_CARD.md of a lesion model, which is trained on several sources.
+
+    Args:
+        sources: what they have, a table in Markdown.
+        slices: how many they have together.
+        side: of the cut-out in pixels.
+    """
+    return card(
+        ["data_card_lesions.md"], DatasetCard, _metadata("lesions", slices),
+        sources=Markup(sources), side=side,
+    )  # fmt: skip
+
+
 def _metadata(name: str, slices: int) -> DatasetCardData:
     sizes = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
     return DatasetCardData(
@@ -109,7 +125,7 @@ def _class_rows(slices: pd.DataFrame) -> Iterator[tuple[object, ...]]:
         yield (
             label, f"{len(of_class):,}", f"{len(each):,}",
             f"{each.min()} / {np.median(each):g} / {each.max()}",
-            int((looks["phase"] == "enhanced").sum()), int((looks["view"] == "axial").sum()),
+            int((looks["phase"] == "enhanced").sum()), int((looks["plane"] == "axial").sum()),
         )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from kidney.imaging.windows import Window
 
 Axis = NDArray[np.float64] | None
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-VIEWS = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices stand on
+PLANES = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices stand on
 _STRAIGHT = 0.8  # cosine of 37 degrees: gantries tilt by up to 30 and are still called axial
 _OTHER_MODALITIES = {  # the usual ones of DICOM PS3.3 C.7.3.1.1.1
     "CR", "DOC", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTPLAN",
@@ -45,10 +45,12 @@ class DicomHeader:
         rows: of a frame as stored, 1 or more; 0 where the file holds no picture.
         columns: of a frame as stored.
         frames: 1 or more.
-        view: "axial", "coronal", "sagittal", "oblique", or "" where no orientation is given.
+        plane: "axial", "coronal", "sagittal", "oblique", or "" where no orientation is given.
         position: of the (first) frame in mm along the normal of the slices, None where unknown;
             it grows towards the head, the front or the patient's right.
         pixel_mm: distance of rows.
+        left_first: whether the first column is the patient's left, as a rule it is the right; None
+            where columns do not run across the patient, or are not known to.
         slice_mm: SpacingBetweenSlices, else SliceThickness.
         contrast: "enhanced" where a contrast agent is named; "" proves nothing.
         window: the first window of the file, None where there is no sensible one.
@@ -64,9 +66,10 @@ class DicomHeader:
     rows: int
     columns: int
     frames: int
-    view: str
+    plane: str
     position: float | None
     pixel_mm: float
+    left_first: bool | None
     slice_mm: float
     contrast: str
     window: Window | None
@@ -106,9 +109,10 @@ def header_of(dataset: pydicom.Dataset) -> DicomHeader:
         rows=_whole(dataset, "Rows") or 0,
         columns=_whole(dataset, "Columns") or 0,
         frames=max(_whole(dataset, "NumberOfFrames") or 1, 1),
-        view=_view(normal),
+        plane=_plane(normal),
         position=None if normal is None or position is None else float(normal @ position),
         pixel_mm=_length(first(dataset, "PixelMeasuresSequence", "PixelSpacing")),
+        left_first=None if row is None or abs(row[0]) < _STRAIGHT else bool(row[0] < 0),
         slice_mm=_slice_mm(dataset),
         contrast="enhanced" if _has_contrast(dataset) else "",
         window=_window(dataset),
@@ -183,11 +187,11 @@ def normal_of(row: Axis, column: Axis) -> Axis:
     return turned
 
 
-def _view(normal: Axis) -> str:
+def _plane(normal: Axis) -> str:
     if normal is None:
         return ""
     main = int(np.argmax(np.abs(normal)))
-    return VIEWS[main] if abs(normal[main]) >= _STRAIGHT else "oblique"
+    return PLANES[main] if abs(normal[main]) >= _STRAIGHT else "oblique"
 
 
 def _slice_mm(dataset: pydicom.Dataset) -> float:

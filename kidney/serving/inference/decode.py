@@ -61,8 +61,10 @@ class Series:
         kind: what its files are.
         slices: a DICOM series from the head to the feet, pictures in the order sent; 1 or more.
         skipped: what was sent along and is no slice.
-        view: "axial", "coronal", "sagittal", "oblique"; None: unknown.
+        plane: "axial", "coronal", "sagittal", "oblique"; None: unknown.
         slice_mm: distance of neighbours; None: unknown.
+        pixel_mm: distance of rows and of columns; None: unknown.
+        left_first: whether the first column is the patient's left; None: unknown.
         contrast: "enhanced" where a contrast agent is named; None proves nothing.
         window: through which Hounsfield units were shown to the model; None: pictures.
     """
@@ -70,8 +72,10 @@ class Series:
     kind: Literal["pictures", "dicom"]
     slices: list[Slice]
     skipped: list[Skipped] = field(default_factory=list)
-    view: str | None = None
+    plane: str | None = None
     slice_mm: float | None = None
+    pixel_mm: float | None = None
+    left_first: bool | None = None
     contrast: str | None = None
     window: Window | None = None
 
@@ -279,8 +283,10 @@ class _Decoder:
         return Series(
             kind="dicom",
             slices=[slice_ for file in files for slice_ in file.slices],
-            view=series.view or None,
+            plane=series.plane or None,
             slice_mm=None if math.isnan(distance) else distance,
+            pixel_mm=None if math.isnan(series.pixel_mm) else series.pixel_mm,
+            left_first=series.left_first,
             contrast=series.contrast or None,
             window=self._window,
         )
