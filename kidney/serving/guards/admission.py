@@ -85,10 +85,9 @@ class _Counted(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        data = self._body.read(len(buffer))
-        self._held.add("body", len(data))
-        buffer[: len(data)] = data
-        return len(data)
+        size: int = self._body.readinto(buffer)
+        self._held.add("body", size)
+        return size
 
 
 def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
