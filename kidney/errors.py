@@ -43,7 +43,13 @@ class ImageTypeError(ImageError):
 
 
 class NoSliceError(ImageTypeError):
-    """A DICOM file that may be whole and holds no CT slice, such as a report or a directory."""
+    """A DICOM file that may be whole and holds no CT slice, such as a report or a directory.
+
+    Attributes:
+        study_uid: its StudyInstanceUID, where a decoding process has read it.
+    """
+
+    study_uid = ""
 
 
 class ImageSizeError(ImageError):

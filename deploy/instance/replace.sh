@@ -112,11 +112,14 @@ fi
 
 docker network inspect kidney >/dev/null 2>&1 || docker network create kidney >/dev/null
 docker rm --force "$new" >/dev/null 2>&1 || true
+# Two of them run during a release: what one takes beyond its part ends it, not the instance.
+memory=$(awk '/^MemTotal/ { print int($2 * 0.6) "k" }' /proc/meminfo)
 say "Starting $new"
 docker run --detach --name "$new" --network kidney \
     --publish "127.0.0.1:$port:8000" --env-file "$home/server.env" --volume "$model:/model/kidney.onnx:ro" \
     --read-only --tmpfs /tmp:rw,noexec,nosuid,size=512m --cap-drop ALL \
-    --security-opt no-new-privileges --pids-limit 512 --label "kidney.release=$release" \
+    --security-opt no-new-privileges --pids-limit 512 --memory "$memory" --memory-swap "$memory" \
+    --label "kidney.release=$release" \
     --log-driver awslogs --log-opt "awslogs-region=$REGION" --log-opt "awslogs-group=$LOG_GROUP" \
     --log-opt "awslogs-stream=$new-${release:0:12}" --log-opt mode=non-blocking "$IMAGE" >/dev/null
 

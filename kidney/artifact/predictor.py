@@ -130,7 +130,10 @@ class Predictor:
         return [predictions[position] for position in range(len(slices))]
 
     def _run(self, batch: NDArray[np.uint8]) -> list[Prediction]:
-        values = self._session.run(self._outputs, {INPUT: batch})
+        run = onnxruntime.RunOptions()
+        if batch.size > BATCH_PIXELS:  # its memory would stay with the session
+            run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        values = self._session.run(self._outputs, {INPUT: batch}, run)
         named: dict[str, NDArray[np.float32]] = dict(zip(self._outputs, values, strict=True))
         return [self._prediction(named, row) for row in range(len(batch))]
 
@@ -159,6 +162,7 @@ def session_options(threads: int) -> Any:
         threads: how many compute one batch.
     """
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # no other is guessed
     options.intra_op_num_threads = threads
     # A thread that spins while it waits for its next part takes the core from other requests; one
     # that sleeps at once wakes up late. This is as long as the parts of a network are apart.
@@ -180,6 +184,7 @@ def check_artifact(path: Path, sha256: str | None = None) -> ModelCard:
     """
     data, card = read_artifact(path, sha256)
     options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # no other is guessed
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     _check_graph(_open_session(data, path, options), card, path)

@@ -1,15 +1,16 @@
 """Stored pixels of a DICOM file: the decoder of each transfer syntax, and its limits.
 
-Uploads are decoded in the process of the server, so a decoder must not crash it, hang it or fill
-its memory. Pillow reads JPEG and JPEG 2000: the server depends on it already, and in thousands of
-damaged files it neither crashed nor stayed longer than a valid one. pydicom reads RLE in Python.
-imagecodecs reads JPEG Lossless with libjpeg-turbo and JPEG-LS with CharLS: 60,000 damaged codes
-of each that passed the checks below did not crash it, and none took longer than 40 ms or more than
-5 MB. Without its end marker a code of 1 kB takes CharLS 4 s, so the checks have to come first.
-Not chosen: GDCM crashed on one damaged code in 150 (JPEG Lossless) and in 100 (JPEG-LS), dicomsdl
-on one in 55 and imagecodecs' ljpeg on one in 135 (JPEG Lossless), at the same checks; imagecodecs'
-jpegsof3 returned memory that it had not written; pylibjpeg-openjpeg took 2.7 GB for a damaged file
-of 13 kB; pylibjpeg-libjpeg is under the GPL.
+The server decodes uploads in processes of limits (`decoding`), where a decoder that crashes, hangs
+or fills the memory costs one request; here it should do none of these. Pillow reads JPEG and
+JPEG 2000: the server depends on it already, and in thousands of damaged files it neither crashed
+nor stayed longer than a valid one. pydicom reads RLE in Python. imagecodecs reads JPEG Lossless
+with libjpeg-turbo and JPEG-LS with CharLS: 60,000 damaged codes of each that passed the checks
+below did not crash it, and none took longer than 40 ms or more than 5 MB. Without its end marker a
+code of 1 kB takes CharLS 4 s, so the checks have to come first. Not chosen: GDCM crashed on one
+damaged code in 150 (JPEG Lossless) and in 100 (JPEG-LS), dicomsdl on one in 55 and imagecodecs'
+ljpeg on one in 135 (JPEG Lossless), at the same checks; imagecodecs' jpegsof3 returned memory that
+it had not written; pylibjpeg-openjpeg took 2.7 GB for a damaged file of 13 kB; pylibjpeg-libjpeg
+is under the GPL.
 What a codestream says of its size is compared with the header before anything is decoded.
 """
 
@@ -41,6 +42,7 @@ from pydicom.uid import (
 )
 
 from kidney.errors import ImageError, ImageTypeError
+from kidney.imaging.claims import MOST_SEGMENTS, check_jpeg_2000
 from kidney.imaging.dicom_header import DicomHeader
 
 _LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
@@ -62,7 +64,6 @@ _FRAMES = {
     **dict.fromkeys(_LOSSLESS_JPEG, (0xC3,)),
     **dict.fromkeys(_JPEG_LS, (0xF7,)),
 }
-_MOST_TILES = 1024  # of a JPEG 2000 codestream, each of which costs memory
 _SPARE = 65_536  # bytes for the headers of a frame
 _SOS, _DRI = 0xDA, 0xDD
 _ALONE = (0x01, *range(0xD0, 0xDA))  # markers that no length follows
@@ -139,7 +140,7 @@ def _check_code(code: bytes, syntax: UID, header: DicomHeader, name: str) -> Non
     if not code.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise ValueError("its compressed pixels end early")
     if syntax in _JPEG_2000:
-        bits, size = 8, _size_of_jpeg_2000(code)
+        bits, size = 8, check_jpeg_2000(code)
     else:
         bits, size = _size_of_jpeg(code, _FRAMES[syntax])
     if bits > 8 and syntax in _LOSSY_JPEG:
@@ -163,9 +164,11 @@ def _size_of_jpeg(code: bytes, frames: tuple[int, ...]) -> tuple[int, tuple[int,
 
 def _segments(code: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Yield marker, content and end of each segment of a JPEG or JPEG-LS up to its first scan."""
-    position = 2
+    position, count = 2, 0
     while position + 4 <= len(code):
         marker = code[position + 1]
+        if (count := count + 1) > MOST_SEGMENTS:
+            raise ValueError("it has more segments than any slice")
         # Decoders step over a marker without a length; read with one, it would hide a frame here.
         if code[position] != 0xFF or marker in _ALONE:
             raise ValueError("its segments are damaged")
@@ -177,21 +180,6 @@ def _segments(code: bytes) -> Iterator[tuple[int, bytes, int]]:
         if marker == _SOS or end < position + 4:
             return
         position = end
-
-
-def _size_of_jpeg_2000(code: bytes) -> tuple[int, int, int]:
-    """Return rows, columns and colours by the SIZ marker (ITU-T T.800 A.5.1)."""
-    start = code.find(b"\xff\x4f\xff\x51", 0, _SPARE)
-    size = code[start + 8 : start + 42]
-    if start < 0 or len(size) < 34:
-        raise ValueError("its JPEG 2000 has no size")
-    right, bottom, left, top, width, height = (
-        int.from_bytes(size[at : at + 4]) for at in range(0, 24, 4)
-    )
-    columns, rows = right - left, bottom - top
-    if not width or not height or -(-columns // width) * -(-rows // height) > _MOST_TILES:
-        raise ValueError("its JPEG 2000 has too many tiles")
-    return rows, columns, int.from_bytes(size[32:34])
 
 
 def _decoded(code: bytes, syntax: UID) -> NDArray[np.uint16]:
@@ -214,8 +202,9 @@ def _decoded(code: bytes, syntax: UID) -> NDArray[np.uint16]:
             start = end
             if marker == _DRI and (interval := int.from_bytes(content[:2])):
                 parts = -(-values.size // interval)
-        longer, ends = _ENDS.subn(lambda end: _MORE + end[0], code[start:])
-        if ends < parts or not np.array_equal(values, decoded(code[:start] + longer)):
+        ends = sum(1 for _ in _ENDS.finditer(code, start))
+        longer = _ENDS.sub(lambda end: _MORE + end[0], code[start:]) if ends == parts else b""
+        if ends != parts or not np.array_equal(values, decoded(code[:start] + longer)):
             raise ValueError("its compressed pixels end early")
     return values
 

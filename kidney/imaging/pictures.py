@@ -1,6 +1,7 @@
 """JPEG, PNG and TIFF files to 8-bit grey slices."""
 
 import io
+import struct
 import warnings
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError
+from kidney.imaging.claims import check_claims
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 MAX_PIXELS = 16_000_000  # a CT slice has 0.26 million; 4000 x 4000 leaves room for photographs
@@ -50,6 +52,13 @@ def decode_picture(
         raise ImageError(
             f"{name} is empty (0 bytes).", "Send a JPEG, PNG or TIFF file with content."
         )
+    try:
+        check_claims(data)
+    except (ValueError, struct.error) as error:  # the second: of a TIFF that ends in its header
+        raise ImageError(
+            f"{name} begins like a picture but is not decoded: {error}.",
+            "Export the slice again as a plain JPEG, PNG or TIFF file.",
+        ) from error
     try:
         with warnings.catch_warnings():
             # Pillow warns at 89 megapixels; the limit below is stricter and raises.

@@ -10,13 +10,13 @@ import shutil
 import tarfile
 import unicodedata
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, Self
 
-from kidney.errors import DataError, ImageError, ImageSizeError, ImageTypeError
+from kidney.errors import DataError, ImageError, ImageSizeError, ImageTypeError, KidneyError
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # the second: an empty one
@@ -83,15 +83,19 @@ def holds_archive(path: Path) -> bool:
         return file.read(2) == b"PK" or tarfile.is_tarfile(path)
 
 
-def read_members(data: bytes, name: str, limits: ArchiveLimits) -> Iterator[Member]:
+def read_members(
+    data: bytes, name: str, limits: ArchiveLimits, reserve: Callable[[int], None]
+) -> Iterator[Member]:
     """Inflate the files of a zip archive one after another, in the order of its directory.
 
     Args:
         data: the whole archive.
         name: how errors call it; they name its files by number, since names may be of patients.
         limits: what it may hold; folders and what file managers leave behind don't count.
+        reserve: called with the bytes of each file before it is inflated, with 0 after the last.
 
     Raises:
+        KidneyError: `reserve` raised it.
         ImageTypeError: a file is an archive, encrypted, a link, of an unusual compression or name.
         ImageSizeError: more files or bytes than the limits allow.
         ImageError: it is damaged.
@@ -103,6 +107,7 @@ def read_members(data: bytes, name: str, limits: ArchiveLimits) -> Iterator[Memb
             found = _zip_headers(packed, _METHODS)
             headers = _check(found, name, limits, len(data), to_disk=False)
             for number, header in enumerate(headers, start=1):
+                reserve(header.size)
                 with packed.open(header.info) as file:
                     # Whatever it holds, no more is inflated than its header claims; more is damage.
                     content = file.read(header.size + 1)
@@ -112,7 +117,8 @@ def read_members(data: bytes, name: str, limits: ArchiveLimits) -> Iterator[Memb
                         "Unpack it and send its files in one archive.",
                     )
                 yield Member(str(PurePosixPath(header.name).parent), number, content)
-    except ImageError:
+            reserve(0)
+    except KidneyError:
         raise
     except Exception as error:  # BadZipFile, zlib.error, IndexError, struct.error and many others
         raise ImageError(

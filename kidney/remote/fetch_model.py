@@ -135,7 +135,7 @@ def _locate(reference: str, tracking: str | None, precision: str) -> Source:
             return find_version(server, version, precision)
         raise ConfigError(
             f"Expected the http(s) address of an MLflow server to find {reference}, but got "
-            f"{server!r}.",
+            f"{without_secrets(server)!r}.",
             "Give --tracking or set MLFLOW_TRACKING_URI; scripts/fetch_model.py reads sqlite, too.",
         )
     if precision != "float32":

@@ -11,6 +11,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
@@ -61,13 +62,14 @@ def is_url(text: str) -> bool:
 
 
 def without_secrets(url: str) -> str:
-    """Return an http(s) address without user, password, query and fragment; other text as it is."""
-    if not is_url(url):
+    """Return an address without user and password, and of http(s) without query and fragment."""
+    if not re.match(r"[a-z][a-z0-9+.-]*://[^/]", url, re.IGNORECASE):
         return url
     parts = _split(url)
     if parts is None:
         return f"{url.partition(':')[0].lower()}://(no valid address)"
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    rest = ("", "") if is_url(url) else (parts.query, parts.fragment)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, *rest))
 
 
 def check_url(url: str) -> None:
@@ -259,7 +261,7 @@ def _account(user: str) -> tuple[str, str] | Callable[[Any], Any]:
 
 
 def _check_redirect(response: requests.Response, *_: Any, **__: Any) -> None:
-    """Refuse a redirect to where anyone on the way could exchange the file."""
+    """Refuse a redirect to where anyone on the way could exchange the file, or into a network."""
     if not response.is_redirect:
         return
     target = urljoin(response.url, response.headers["location"])
@@ -269,6 +271,21 @@ def _check_redirect(response: requests.Response, *_: Any, **__: Any) -> None:
             "followed.",
             f"Give the final https address of the file, {_BY_HAND}",
         )
+    if not _is_internal(response.url) and _is_internal(target):
+        raise DataError(
+            f"{without_secrets(response.url)} leads into an internal network, which is not "
+            "followed.",
+            f"Give the final address of the file, if that is meant, {_BY_HAND}",
+        )
+
+
+def _is_internal(url: str) -> bool:
+    """Tell whether an address is not of the public internet, as that of a cloud's metadata."""
+    try:
+        found = socket.getaddrinfo(urlsplit(url).hostname, None)
+    except OSError:  # only a proxy knows it
+        return False
+    return not all(ip_address(str(row[4][0]).partition("%")[0]).is_global for row in found)
 
 
 def _split(url: str) -> SplitResult | None:

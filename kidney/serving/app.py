@@ -7,6 +7,7 @@ from kidney.serving import api, openapi, problems, web
 from kidney.serving.guards import access, admission, rates, security, session
 from kidney.serving.guards.keys import load_keys
 from kidney.serving.inference.engine import Engine
+from kidney.serving.inference.warm_up import answer_sample
 from kidney.serving.monitoring import health, logs, metrics
 from kidney.serving.monitoring.drift import RecentInputs
 from kidney.serving.settings import Settings, from_environment
@@ -24,7 +25,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or from_environment()
     registry = CollectorRegistry()
-    engine = Engine(settings, metrics.observer(registry, RecentInputs(registry)))
+    observer = metrics.observer(registry, RecentInputs(registry))
+    engine = Engine(settings, observer, answer_sample)
     keys = load_keys(settings)
 
     app = openapi.application(__name__, settings)
@@ -35,7 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     access.register(app, settings, keys)
     rates.register(app, settings)
     problems.register(app, settings)
-    admission.register(app, settings)
+    admission.register(app, settings, keys)
     session.register(app, settings, keys)
     app.extensions["kidney.engine"] = engine
     app.register_api(api.blueprint(engine, settings))

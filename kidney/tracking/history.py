@@ -34,8 +34,8 @@ def runs_table(tracking: Tracking) -> pd.DataFrame:
     )
     if not found:
         raise ArtifactError(
-            f"Expected finished runs of experiment {tracking.experiment!r} in {tracking.uri}, but "
-            "there are none.",
+            f"Expected finished runs of experiment {tracking.experiment!r} in {tracking.shown}, "
+            "but there are none.",
             "Train first: python train.py.",
         )
     rows = [
@@ -108,7 +108,7 @@ def evaluations(tracking: Tracking, runs: pd.DataFrame) -> dict[str, dict[str, A
     known = {str(name): result for name, result in found.items() if result}
     if not known:
         raise ArtifactError(
-            f"Expected an evaluation of one of {len(runs)} runs in {tracking.uri}, but there is "
+            f"Expected an evaluation of one of {len(runs)} runs in {tracking.shown}, but there is "
             "none.",
             "Run python scripts/evaluate.py, or train with experiment=cv.",
         )

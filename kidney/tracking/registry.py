@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from kidney.errors import ArtifactError
 from kidney.files import sha256
+from kidney.remote.http import without_secrets
 from kidney.remote.mlflow_rest import FILES, Reference, Source, file_of
 from kidney.tracking.runs import Tracking, end_run, start_run
 from kidney.tracking.version_folder import (
@@ -83,7 +84,7 @@ def register(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise ArtifactError(
-                f"Expected to register a model {name!r} in {tracking.uri}, but: {error}.",
+                f"Expected to register a model {name!r} in {tracking.shown}, but: {error}.",
                 "Give another registry.name, or run the command again when the store answers.",
             ) from error
     for known in client.search_model_versions(f"tags.sha256 = '{tags['sha256']}'"):
@@ -129,7 +130,7 @@ def find_source(uri: str, reference: Reference, precision: str = "float32") -> S
         )
     except MlflowException as error:
         raise ArtifactError(
-            f"Expected to find {reference} in {uri}, but: {error}.",
+            f"Expected to find {reference} in {without_secrets(uri)}, but: {error}.",
             "Name another store with --tracking or MLFLOW_TRACKING_URI; scripts/promote.py makes "
             "a champion.",
         ) from error
@@ -170,7 +171,7 @@ def download_evaluation(tracking: Tracking, version: Version, folder: Path) -> P
         return Path(tracking.client().download_artifacts(version.run_id, path, str(folder)))
     except (MlflowException, OSError) as error:
         raise ArtifactError(
-            f"Version {version.number} has no evaluation in {tracking.uri} any more: {error}.",
+            f"Version {version.number} has no evaluation in {tracking.shown} any more: {error}.",
             "Bring its run's files back, or take its alias away if nothing is to be compared with "
             "it any more.",
         ) from error

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 
 from kidney.errors import ArtifactError, ConfigError
 from kidney.files import whole_folder, write_text
+from kidney.remote.http import without_secrets
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import MLFlowLogger
@@ -50,11 +51,17 @@ class Tracking:
     uri: str
     experiment: str
 
+    @property
+    def shown(self) -> str:
+        """The address without its secrets."""
+        return without_secrets(self.uri)
+
     def client(self) -> MlflowClient:
         """Return a client of the store."""
         if not self.uri.startswith((_SQLITE, "http://", "https://", "postgresql", "mysql")):
             raise ConfigError(
-                f"Expected tracking.uri to be sqlite:///FILE or http(s)://HOST, got {self.uri!r}.",
+                "Expected tracking.uri to be sqlite:///FILE or http(s)://HOST, got "
+                f"{self.shown!r}.",
                 "MLflow's file store is closed; use the default or a server's address.",
             )
         if self.uri.startswith(_SQLITE):
@@ -107,7 +114,7 @@ def reopen_run(tracking: Tracking, run_id: str) -> bool:
         if error.error_code in _GONE:
             return False
         raise ArtifactError(
-            f"Expected {tracking.uri} to know whether run {run_id} is there, but: {error}.",
+            f"Expected {tracking.shown} to know whether run {run_id} is there, but: {error}.",
             "Run the command again when the tracking store answers; nothing is lost.",
         ) from error
     return True
@@ -248,7 +255,7 @@ def best_run(
             f"Expected a finished training run on data {data} with split {split}, fold {fold}"
             + ("" if validation_fold is None else f", validation fold {validation_fold}")
             + ", in "
-            f"experiment {tracking.experiment!r} of {tracking.uri}, but found none.",
+            f"experiment {tracking.experiment!r} of {tracking.shown}, but found none.",
             "Train first (python train.py with the same data=... split=...), or name a "
             "checkpoint: checkpoint=PATH.",
         )
@@ -267,7 +274,7 @@ def download_checkpoint(tracking: Tracking, run_id: str, folder: Path) -> Path:
         return folder / CHECKPOINT
     except (MlflowException, OSError) as error:
         raise ArtifactError(
-            f"Run {run_id} has no {CHECKPOINT} in {tracking.uri}: {error}.",
+            f"Run {run_id} has no {CHECKPOINT} in {tracking.shown}: {error}.",
             "Give the id of a finished run, or checkpoint=PATH.",
         ) from error
 
@@ -294,7 +301,7 @@ def unlike_settings(tracking: Tracking, run_id: str, other: str) -> list[str]:
     one, two = _run(tracking, run_id), _run(tracking, other)
     if one is None or two is None:
         raise ArtifactError(
-            f"Expected the runs {run_id} and {other} in {tracking.uri}, but found no "
+            f"Expected the runs {run_id} and {other} in {tracking.shown}, but found no "
             f"{other if one else run_id}.",
             "Compare models whose runs are in one tracking store: tracking.uri=...",
         )
@@ -316,7 +323,7 @@ def _run(tracking: Tracking, run_id: str) -> Run | None:
         if error.error_code in _GONE:
             return None
         raise ArtifactError(
-            f"Expected {tracking.uri} to know whether run {run_id} is there, but: {error}.",
+            f"Expected {tracking.shown} to know whether run {run_id} is there, but: {error}.",
             "Run the command again when the tracking store answers; nothing is lost.",
         ) from error
 

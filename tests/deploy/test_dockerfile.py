@@ -1,9 +1,12 @@
 """What can be tested of the Dockerfiles without an engine; hadolint runs in `make check`."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from kidney.serving.settings import from_environment
 from tests.helpers.dockerfile import (
@@ -49,7 +52,7 @@ def test_no_shell_stands_between_a_signal_and_the_server(path: Path):
 def test_the_context_holds_what_is_copied_and_nothing_else(tmp_path: Path):
     files = [
         "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "kidney/serving/static/a.js",
-        "artifacts/kidney.onnx",
+        "artifacts/kidney.onnx", "requirements/server.txt",
     ]  # fmt: skip
     kept_back = [
         ".git/config", ".env", "deploy/.env", "data/ct_kidney/a.jpg", "artifacts/other.onnx",
@@ -65,7 +68,7 @@ def test_the_context_holds_what_is_copied_and_nothing_else(tmp_path: Path):
             assert name != "ADD"
             if name == "COPY" and "--from" not in text:
                 sources = [word for word in text.split()[:-1] if not word.startswith("--")]
-                assert set(sources) <= {*files, "kidney"}
+                assert set(sources) <= {*files, "kidney", "requirements"}
     assert all((ROOT / name).exists() for name in files[:4])
 
 
@@ -89,3 +92,38 @@ def test_what_the_build_runs_is_there():
         path = ROOT / module.replace(".", "/")
         main = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
         assert '__name__ == "__main__"' in main.read_text("utf-8"), module
+
+
+@pytest.mark.parametrize("part", ["server", "s3", "verify", "deploy", "build"])
+def test_what_images_install_has_the_versions_of_the_constraints_and_hashes(part: str):
+    text = (ROOT / "requirements" / f"{part}.txt").read_text()
+    locked = [entry for entry in re.split(r"\n(?=\S)", text) if entry]
+    rows = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {
+        canonicalize_name(name): version for name, _, version in (r.partition("==") for r in rows)
+    }
+    names = set()
+    for entry in locked:
+        requirement = Requirement(entry.partition(" \\")[0])
+        assert "--hash=sha256:" in entry
+        assert str(requirement.specifier) == f"=={pinned[canonicalize_name(requirement.name)]}"
+        names.add(canonicalize_name(requirement.name))
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    wanted = project["dependencies"] + project["optional-dependencies"].get(part, [])
+    wanted = ["setuptools"] if part == "build" else wanted
+    assert {canonicalize_name(Requirement(one).name) for one in wanted} <= names, (
+        "run scripts/lock.sh"
+    )
+
+
+def test_images_and_the_workflow_with_a_token_install_by_hash_only():
+    workflow = (ROOT / ".github/workflows/cd.yml").read_text().splitlines()
+    installs = [line for line in workflow if "pip install" in line]
+    build = [text for name, text in stages(DOCKERFILE)["build"] if name == "RUN"]
+    installs += re.findall(r"pip [^|&;]*install [^|&;]*", " ".join(build))
+    assert len(installs) == 5
+    for line in installs:
+        is_own_wheel = "--no-deps --target /app /wheels" in line
+        assert is_own_wheel or "--require-hashes" in line, line
+    assert any("wheel" in text and "--no-build-isolation" in text for text in build)

@@ -3,6 +3,8 @@
 import fcntl
 import hashlib
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,8 @@ def test_the_container_may_do_nothing_but_serve(machine: Machine):
     for flag in ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges"):
         assert flag in run
     assert "--publish 127.0.0.1:8001:8000" in run  # the world comes by the proxy
+    (limit,) = set(re.findall(r"--memory(?:-swap)? (\d+)k", run))  # no swap beside it
+    assert 0 < int(limit) * 1024 < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     assert f"{wanted.model}.onnx:/model/kidney.onnx:ro" in run
     assert "--log-driver awslogs" in run
     assert "--privileged" not in run

@@ -229,6 +229,30 @@ def test_no_error_and_no_file_holds_a_secret(
 
 
 @pytest.mark.parametrize(
+    ("origin", "target", "followed"),
+    [
+        ("http://8.8.8.8/a", "http://169.254.169.254/latest/meta-data", False),
+        ("http://8.8.8.8/a", "http://127.0.0.1:5000/", False),
+        ("https://8.8.8.8/a", "https://[::1]/", False),
+        ("http://8.8.8.8/a", "http://10.0.0.7/a", False),
+        ("http://10.0.0.7/a", "http://10.0.0.8/a", True),
+        ("http://8.8.8.8/a", "http://9.9.9.9/a", True),
+        ("http://8.8.8.8/a", "/b", True),
+    ],
+)
+def test_a_redirect_from_outside_leads_into_no_network(
+    origin: str, target: str, followed: bool
+) -> None:
+    response = requests.Response()
+    response.status_code, response.url, response.headers["location"] = 302, origin, target
+    if followed:
+        http._check_redirect(response)
+    else:
+        with pytest.raises(DataError, match="internal network"):
+            http._check_redirect(response)
+
+
+@pytest.mark.parametrize(
     ("url", "shown"),
     [
         ("https://user:word@host:8443/a/b.zip?token=1#x", "https://host:8443/a/b.zip"),
@@ -236,6 +260,9 @@ def test_no_error_and_no_file_holds_a_secret(
         ("https://host/@scope/a.zip", "https://host/@scope/a.zip"),
         ("https://user:wo/rd@host/a.zip", "https://(no valid address)"),
         ("https://user:wo?rd@host/a.zip", "https://(no valid address)"),
+        ("ftp://user:word@host/a.zip", "ftp://host/a.zip"),
+        ("postgresql://user:word@host:5432/mlflow?x=1", "postgresql://host:5432/mlflow?x=1"),
+        ("sqlite:///a@b/mlflow.db", "sqlite:///a@b/mlflow.db"),
         ("kaggle:owner/name", "kaggle:owner/name"),
         ("/data/what?.zip", "/data/what?.zip"),
     ],

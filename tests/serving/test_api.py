@@ -11,10 +11,10 @@ from scipy.stats import gmean
 from kidney.artifact.card import window_contract
 from kidney.artifact.predictor import Predictor
 from kidney.files import sha256
+from kidney.imaging.decoding import Decoders
 from kidney.imaging.dicom import read_dicom
 from kidney.imaging.windows import WINDOWS, to_grey
 from kidney.serving.app import create_app
-from kidney.serving.inference import decode
 from kidney.serving.settings import Settings
 from tests.helpers.pictures import blank_png, encode, gradient
 from tests.helpers.tiny_model import CARD, CLASSES, write_tiny_model
@@ -211,15 +211,16 @@ def test_the_model_sees_dicom_through_the_window_of_its_card(tmp_path):
 def test_a_request_keeps_the_model_and_window_it_began_with(tmp_path, monkeypatch):
     path = write_tiny_model(tmp_path / "kidney.onnx")
     app = create_app(Settings(model=path, threads=1, auth=False))
-    read = decode.read_dicom
+    read = Decoders.decode
 
     def swapped_meanwhile(*arguments):
+        monkeypatch.setattr(Decoders, "decode", read)
         write_tiny_model(path, card=dataclasses.replace(CARD, window=window_contract("bone")))
         assert app.extensions["kidney.engine"].swap()
         return read(*arguments)
 
     before = sha256(path)
-    monkeypatch.setattr(decode, "read_dicom", swapped_meanwhile)
+    monkeypatch.setattr(Decoders, "decode", swapped_meanwhile)
     bodies = [
         app.test_client().post(API, data={"file": (io.BytesIO(series()[0]), "x")}).get_json()
         for _ in range(2)

@@ -3,8 +3,10 @@
 import dataclasses
 import http.client
 import os
+import re
 import signal
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -12,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.pictures import encode, gradient
+from kidney.serving.settings import Settings
+from tests.helpers.pictures import blank_png, encode, gradient
 from tests.helpers.server_process import (
+    ROOT,
     SECONDS,
     Server,
     answered,
@@ -25,6 +29,7 @@ from tests.helpers.server_process import (
 )
 from tests.helpers.slow_model import write_slow_model
 from tests.helpers.tiny_model import CARD, write_tiny_model
+from tests.helpers.upload_files import packed
 
 BODY, HEADERS = form(encode(gradient()))
 LARGE = form(encode(gradient()) + bytes(3_000_000))  # more than sockets hold
@@ -229,3 +234,32 @@ def test_a_client_that_still_sends_gets_its_response(model: Path):
         client = server.client()
         client.request("POST", "/healthz", bytes(8_000_000), {"Connection": "close"})
         assert client.getresponse().status == 405
+
+
+def peak_bytes(pid: int) -> int:
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(line) * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_worker_stays_below_what_the_page_of_operations_says(model: Path):
+    page = (ROOT / "docs" / "operations.md").read_text()
+    slices, computing = (
+        int(re.search(rf"\| {row}.*\| (\d+) MiB", page)[1]) * 2**20
+        for row in ("decoded slices", "two pictures that are decoded")
+    )
+    bomb = form(packed(*[blank_png(3999)] * 9))  # 144 million pixels in 1.5 kB
+    limits = Settings()
+    assert slices >= 3 * limits.max_request_pixels
+    with serving(model, deadline_seconds=SECONDS) as server:
+        (worker,) = server.workers()
+        before = peak_bytes(worker)
+        statuses: Counter[int] = Counter()
+
+        def send(_: int) -> None:
+            statuses[post(server.client(), *bomb)[0]] += 1
+
+        join(together(6, send))
+        assert set(statuses) == {200, 503}
+        assert peak_bytes(worker) - before < slices + computing

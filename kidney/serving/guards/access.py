@@ -70,6 +70,8 @@ def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
     def authenticate() -> Response | None:
         g.key_name = ""
         g.by_session = False
+        if "HTTP_HOST" not in request.environ and request.environ["SERVER_PROTOCOL"] != "HTTP/1.0":
+            raise RequestError(_NO_HOST)
         if not settings.auth:
             _check_same_origin(settings)
             return None
@@ -81,7 +83,10 @@ def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
             g.key_name = known.name
         elif (name := session_key_name(keys)) is not None:
             g.key_name, g.by_session = name, True
-        if g.key_name or _is_open(settings):
+        if g.key_name or _is_open():
+            return None
+        if request.path == METRICS and is_loopback(settings.host) and not settings.proxies:
+            _check_host(settings)
             return None
         if request.path.startswith("/api/") or request.path == METRICS:
             raise RequestError(_NO_KEY)
@@ -94,14 +99,13 @@ def register(app: Flask, settings: Settings, keys: tuple[Key, ...]) -> None:
         return response
 
 
-def _is_open(settings: Settings) -> bool:
+def _is_open() -> bool:
     path = request.path
     return (
         request.endpoint is None  # no such address or method; no secret
         or request.method == "OPTIONS"  # a CORS preflight carries no key
         or path in OPEN_PATHS
         or path.startswith(OPEN_BELOW)
-        or (path == METRICS and is_loopback(settings.host) and not settings.proxies)
     )
 
 
@@ -115,13 +119,10 @@ def _sent_key() -> str | None:
 def _check_same_origin(settings: Settings) -> None:
     """Refuse requests that another page sends through the operator's browser.
 
-    A foreign host name that resolves to this machine would make such a page same-origin (DNS
-    rebinding). Sec-Fetch-Site and Origin are set by the browser and no page can change them;
-    programs send neither. As OWASP and Go's CrossOriginProtection recommend.
+    Sec-Fetch-Site and Origin are set by the browser and no page can change them; programs send
+    neither. As OWASP and Go's CrossOriginProtection recommend.
     """
-    name = urlsplit(f"//{request.host}").hostname or ""
-    if not is_loopback(name) and name != settings.host:
-        raise RequestError(_FOREIGN_NAME)
+    _check_host(settings)
     if request.method in _SAFE_METHODS:
         return
     origin = request.headers.get("Origin")
@@ -134,6 +135,13 @@ def _check_same_origin(settings: Settings) -> None:
         same = site in ("same-origin", "none")
     if not same:
         raise RequestError(_FOREIGN_PAGE)
+
+
+def _check_host(settings: Settings) -> None:
+    """Refuse foreign names that resolve to this machine and make a page same-origin (rebinding)."""
+    name = urlsplit(f"//{request.host}").hostname or ""
+    if not is_loopback(name) and name != settings.host:
+        raise RequestError(_FOREIGN_NAME)
 
 
 _REMEDY = "Send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`, or sign in at /login."
@@ -151,11 +159,17 @@ _WRONG_KEY = Problem(
     f"Ask whoever runs this server for a key. {_REMEDY}",
     "urn:kidney:problem:wrong-key",
 )
+_NO_HOST = Problem(
+    400,
+    "Bad Request",
+    "Expected a Host header (RFC 9112, 3.2), but the request has none.",
+    "Send it with a usual HTTP client.",
+)
 _FOREIGN_NAME = Problem(
     403,
     "Not from this machine",
-    "Expected a name or an address of this machine, since the server runs without keys.",
-    "Use http://127.0.0.1 and the port; to serve others, set KIDNEY_API_KEYS.",
+    "Expected a name or an address of this machine, since no key came with the request.",
+    "Use http://127.0.0.1 and the port, or send a key; to serve others, set KIDNEY_API_KEYS.",
     "urn:kidney:problem:foreign-name",
 )
 _FOREIGN_PAGE = Problem(

@@ -16,7 +16,6 @@ from kidney.serving.settings import Settings
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
-_LOGINS = "10/minute"  # of one address
 _MOST_CLIENTS = 10_000
 
 
@@ -59,17 +58,21 @@ class RateLimiter:
 def register(app: Flask, settings: Settings) -> None:
     """Let `app` refuse, with 429, clients that ask too often; after the guard of keys."""
     limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
-    logins = RateLimiter(_LOGINS)
 
     @app.before_request
     def limit() -> None:
-        if request.method == "POST" and request.path == "/login":
-            _acquire(logins, request.remote_addr or "")
-        elif limiter and request.endpoint != "static" and request.path not in _UNLIMITED:
-            _acquire(limiter, g.key_name or request.remote_addr or "")
+        signs_in = request.method == "POST" and request.path == "/login"  # see `session`
+        is_free = signs_in or request.endpoint == "static" or request.path in _UNLIMITED
+        if limiter and not is_free:
+            check_rate(limiter, g.key_name or request.remote_addr or "")
 
 
-def _acquire(limiter: RateLimiter, client: str) -> None:
+def check_rate(limiter: RateLimiter, client: str) -> None:
+    """Take a token of a client.
+
+    Raises:
+        RequestError: there is none (429).
+    """
     if wait := limiter.acquire(client, time.monotonic()):
         raise RequestError(
             Problem(

@@ -18,6 +18,7 @@ from flask_wtf.csrf import generate_csrf, validate_csrf
 from wtforms import ValidationError
 
 from kidney.serving.guards.keys import Key, find_key
+from kidney.serving.guards.rates import RateLimiter, check_rate
 from kidney.serving.problems import Problem, RequestError
 from kidney.serving.settings import Settings
 
@@ -27,6 +28,7 @@ TOKEN_HEADER = "X-CSRF-Token"
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _PROOF_BYTES = 8
 _LONGEST_FORM = 4096  # bytes of a key and a token
+_WRONG_LOGINS = "10/minute"  # of one address; a right key always gets in: others share the address
 
 
 class _Cookie(SecureCookieSessionInterface):
@@ -82,6 +84,7 @@ def session_key_name(keys: Iterable[Key]) -> str | None:
 
 def _routes(keys: tuple[Key, ...]) -> Blueprint:
     routes = Blueprint("session", __name__)
+    wrong = RateLimiter(_WRONG_LOGINS)
 
     @routes.get("/login")
     def login() -> ResponseReturnValue:
@@ -94,6 +97,7 @@ def _routes(keys: tuple[Key, ...]) -> Blueprint:
             return render_template("login.html", problem=_EXPIRED), 400
         key = find_key(request.form.get("key", "").strip(), keys)
         if key is None:
+            check_rate(wrong, request.remote_addr or "")
             return render_template("login.html", problem=_WRONG), 401
         session.clear()  # against session fixation
         session.permanent = True

@@ -1,6 +1,7 @@
 """Uploaded files to series: the grey slices that the model reads, in order, within limits."""
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
@@ -11,18 +12,21 @@ from werkzeug.datastructures import FileStorage
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, NoSliceError
 from kidney.imaging import dicom_order
-from kidney.imaging.dicom import DicomHeader, read_dicom, read_header
+from kidney.imaging.claims import is_plain
+from kidney.imaging.decoding import PROCESSES, Decoded, Job, decoders
+from kidney.imaging.dicom import DicomHeader
 from kidney.imaging.dicom_file import is_dicom
 from kidney.imaging.pictures import decode_picture, is_picture
-from kidney.imaging.windows import Window, to_grey
+from kidney.imaging.windows import Window
 from kidney.imaging.zip_archive import ArchiveLimits, is_zip, read_members
-from kidney.serving.guards.admission import check_deadline
+from kidney.serving.guards.admission import LATE, check_deadline, deadline, hold, hold_member
 from kidney.serving.problems import NO_FILE, Problem, RequestError
 from kidney.serving.settings import Settings
 
 _T = TypeVar("_T")
 _START = 132  # bytes that tell what a file is
 _BYTES_A_PIXEL = 4  # of a file; a CT has 2, a picture in colour 3
+_PICTURES = threading.BoundedSemaphore(PROCESSES)  # decoded at a time in this process
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +115,8 @@ def uploaded_files(parts: Sequence[FileStorage], most: int) -> list[bytes]:
                 "urn:kidney:problem:too-many-files",
             )
         )
-    return [file.read() for file in files]
+    # Of BytesIO, which hands out what the form was read into; read() would copy it.
+    return [file.stream.getvalue() for file in files]  # type: ignore[attr-defined]
 
 
 def decode(
@@ -177,11 +182,10 @@ class _Decoder:
         if is_dicom(file.data[:_START]):
             self._add_dicom(file)
         elif is_picture(file.data) or not file.data:
-            grey = self._bounded(
-                self._settings.max_pixels,
-                lambda most: decode_picture(file.data, file.name, most),
+            decoded = self._bounded(
+                self._settings.max_pixels, lambda most: self._decoded(file, most)
             )
-            self._pictures.append(self._slice(file, grey, None))
+            self._pictures.append(self._slice(file, decoded.grey[0], None))
         elif file.packed:
             reason = "neither a picture nor a DICOM file"
             self._skip(file.key, file.upload, file.name, "", reason, _unknown_kind(file.name))
@@ -205,25 +209,36 @@ class _Decoder:
         return series
 
     def _add_dicom(self, file: _File) -> None:
-        limits = self._settings
         try:
-            image = self._bounded(
-                limits.max_request_pixels,
-                lambda most: read_dicom(
-                    file.data, file.name, most, limits.max_frames, limits.max_pixels
-                ),
+            decoded = self._bounded(
+                self._settings.max_request_pixels, lambda most: self._decoded(file, most)
             )
         except NoSliceError as error:
             reason = error.problem.partition(", got ")[2].rstrip(".")
             # A new one: what was raised keeps the whole file alive.
             again = NoSliceError(error.problem, error.remedy)
-            self._skip(file.key, file.upload, file.name, _study_uid(file), reason, again)
+            self._skip(file.key, file.upload, file.name, error.study_uid, reason, again)
             return
-        slices = [
-            self._slice(file, grey, hu if self._with_hu else None)
-            for grey, hu in zip(to_grey(image.hu, self._window), image.hu, strict=True)
-        ]
-        self._dicom[file.key] = _Dicom(file.name, image.header, slices)
+        assert decoded.header is not None
+        units = [None] * len(decoded.grey) if decoded.hu is None else decoded.hu
+        slices = [self._slice(file, grey, hu) for grey, hu in zip(decoded.grey, units, strict=True)]
+        self._dicom[file.key] = _Dicom(file.name, decoded.header, slices)
+
+    def _decoded(self, file: _File, most: int) -> Decoded:
+        """Decode here what is quick for sure, and all else where it can do no harm."""
+        if not file.data or (not is_dicom(file.data[:_START]) and is_plain(file.data)):
+            with _PICTURES:
+                grey = decode_picture(file.data, file.name, most)
+                hold(grey.nbytes)
+            return Decoded(grey[None])
+        limits = self._settings
+        job = Job(
+            file.name, most, limits.max_frames, limits.max_pixels, self._window, self._with_hu
+        )
+        try:
+            return decoders().decode(file.data, job, deadline(), hold)
+        except TimeoutError:
+            raise RequestError(LATE) from None
 
     def _refuse(self, key: str, reason: str) -> None:
         """Pass over what is no slice by its header: a localizer is a picture, too."""
@@ -290,7 +305,7 @@ def _files(uploads: Sequence[bytes], settings: Settings) -> Iterator[_File]:
             yield _File(upload, f"{upload:06}", name, data, packed=False)
             continue
         empty = True
-        for member in read_members(data, name, limits):
+        for member in read_members(data, name, limits, hold_member):
             empty = False
             count += 1
             if count > settings.max_files:
@@ -307,13 +322,6 @@ def _files(uploads: Sequence[bytes], settings: Settings) -> Iterator[_File]:
                 f"Expected {name} to hold slices, but it is an empty archive.",
                 "Send an archive with the slices of a series.",
             )
-
-
-def _study_uid(file: _File) -> str:
-    try:
-        return read_header(file.data, file.name).study_uid
-    except ImageError:
-        return ""
 
 
 def _unknown_kind(name: str) -> ImageTypeError:

@@ -25,7 +25,6 @@ Slices = Sequence[NDArray[np.uint8]]
 # Runs of the graph at a time: while one is at its parts that know no threads, or its request is
 # decoded and encoded, the other one has the cores.
 LANES = 2
-WARM_UP = (512, 512)  # pixels of the slice that a new model predicts first
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +44,10 @@ class Served:
         return self.predictor.sha256
 
 
+def _predict_black(predictor: Predictor) -> None:
+    predictor.predict([np.zeros((512, 512), dtype=np.uint8)])
+
+
 OnPredict = Callable[[Served, Slices, Sequence[Prediction]], None]
 
 
@@ -54,10 +57,11 @@ class Engine:
     Args:
         settings: model, model_sha256, threads and workers are used.
         on_predict: called with the model, the slices and the predictions of each request.
+        warm_up: what a model has to pass before it answers.
 
     Attributes:
         model: the model that the next request gets.
-        ready: whether it has passed its first prediction.
+        ready: whether it has passed its warm-up.
         swaps: how often another one has taken over.
         refusals: how often another one was refused.
         refused: why the newest file does not answer; empty: it does.
@@ -67,17 +71,23 @@ class Engine:
         ArtifactError: as for `Predictor`.
     """
 
-    def __init__(self, settings: Settings, on_predict: OnPredict | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_predict: OnPredict | None = None,
+        warm_up: Callable[[Predictor], None] = _predict_black,
+    ) -> None:
         self._settings = settings
         self._threads = settings.threads or max(1, cpu_count() // settings.workers)
         self._on_predict = on_predict
+        self._warm_up = warm_up
         self._lanes = ThreadPoolExecutor(LANES, thread_name_prefix="lane")
         self.swaps = self.refusals = 0
         self.refused = ""
         self.on_change: Callable[[bool], None] = lambda _: None
         self.model = Served(self._open())
         try:
-            _warm_up(self.model.predictor)
+            self._warm_up(self.model.predictor)
             self.ready = True
         except Exception:  # whatever it was, the process has to live on to report it at /readyz
             _log.exception("The model failed its first prediction.")
@@ -114,7 +124,7 @@ class Engine:
     def swap(self) -> bool:
         """Let the file that is at `settings.model` now answer from here on, if it can.
 
-        It is checked as at the start and has predicted once before it takes over. Requests that
+        It is checked as at the start and has answered a sample before it takes over. Requests that
         have started end with the old one. Where it fails, the old one stays and the log has the
         reason.
 
@@ -124,7 +134,7 @@ class Engine:
         try:
             predictor = self._open()
             if predictor.sha256 != self.model.sha256:
-                _warm_up(predictor)
+                self._warm_up(predictor)
                 self.model = Served(predictor)
                 self.swaps += 1
                 self.ready = True
@@ -149,8 +159,3 @@ class Engine:
     def _open(self) -> Predictor:
         settings = self._settings
         return Predictor(settings.model, self._threads, sha256=settings.model_sha256)
-
-
-def _warm_up(predictor: Predictor) -> None:
-    """Predict one black slice; the first run of a graph allocates and is slow."""
-    predictor.predict([np.zeros(WARM_UP, dtype=np.uint8)])

@@ -148,8 +148,9 @@ class _Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         from kidney.serving.app import create_app
-        from kidney.serving.process.reload import Reloader, trim_memory
+        from kidney.serving.process.reload import Reloader, return_large_blocks, trim_memory
 
+        return_large_blocks()
         try:
             app = create_app(self._settings)
         except KidneyError as error:

@@ -4,9 +4,9 @@ gunicorn 26.2 with gthread loses 15 to 64 requests in a restart under 16 to 64 c
 uvicorn lose some too, and granian, which loses none, hung in a restart and has no hook for dead
 workers. Each part here prevents one loss. What happens without it:
 
-accept, _await_request   A connection that has sent nothing takes a thread for five seconds: the
-                         browsers' spare connections starve the requests.
-handle, HEAD_SECONDS     A client that sends its head byte by byte takes a thread for good.
+accept, _read_head       A connection takes a thread before its head is whole: the browsers' spare
+                         connections, and ten clients a second that send one byte each, starve the
+                         requests.
 _Body                    So does one whose upload trickles: here it gets a 408 at the deadline.
                          Also, gunicorn reads a body by the kilobyte.
 _keepalive_after         The unread rest of a refused body is taken for the next request.
@@ -47,6 +47,7 @@ from werkzeug.exceptions import RequestTimeout
 from kidney.serving.problems import refuse_unread
 
 HEAD_SECONDS = 5.0  # for the head of a request, once it has begun
+_LONGEST_HEAD = 1 << 16  # bytes; of all its fields together
 DRAIN_SECONDS = 2.0  # for idle connections at shutdown
 LINGER_SECONDS = 5.0  # for a client to read its response and close
 _MOST_ACCEPTED = 64  # connections in a row, before others are served again
@@ -90,6 +91,12 @@ class _Connection(TConn):  # type: ignore[misc]
     def __init__(self, worker: "Worker", *arguments: Any) -> None:
         super().__init__(*arguments)
         self.worker = worker
+        self.head = b""  # of the next request, as far as it has come
+
+    @property
+    def has_head(self) -> bool:
+        """Whether the next head is whole; empty lines before it are passed over (RFC 9112, 2.2)."""
+        return b"\r\n\r\n" in self.head.lstrip(b"\r\n")
 
     def close(self, graceful: bool = False) -> None:
         if graceful:
@@ -135,6 +142,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._read_until: dict[_Connection, float] = {}  # deadline of its next read
+        self._heads: dict[_Connection, float] = {}  # whose heads have begun; deadline of the rest
         self._lingering: deque[_Connection] = deque()
 
     def accept(self, listener: socket.socket) -> None:
@@ -150,16 +158,61 @@ class Worker(ThreadWorker):  # type: ignore[misc]
             return False
         self.nr_conns += 1
         connection = _Connection(self, self.cfg, client, address, listener.getsockname())
-        self._await_request(connection, self.cfg.keepalive)
+        self._await_request(connection, self.pending_conns, self.cfg.keepalive)
         return True
 
-    def _await_request(self, connection: _Connection, seconds: float) -> None:
-        """Give a connection a thread as soon as it sends something, within so many seconds."""
+    def _await_request(
+        self, connection: _Connection, waiting: deque[_Connection], seconds: float
+    ) -> None:
+        """Give a connection a thread once its next head is whole; it begins within the seconds."""
         connection.sock.setblocking(False)
-        connection.timeout = time.monotonic() + seconds
-        self.pending_conns.append(connection)
-        callback = partial(self.on_pending_socket_readable, connection)
+        if connection.head:
+            self._heads[connection] = time.monotonic() + min(HEAD_SECONDS, self.seconds)
+        else:
+            connection.timeout = time.monotonic() + seconds
+            waiting.append(connection)
+        callback = partial(self._read_head, connection, waiting)
         self.poller.register(connection.sock, selectors.EVENT_READ, callback)
+
+    def _read_head(
+        self, connection: _Connection, waiting: deque[_Connection], client: socket.socket
+    ) -> None:
+        try:
+            data = client.recv(_BLOCK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if connection not in self._heads:
+            waiting.remove(connection)
+            self._heads[connection] = time.monotonic() + min(HEAD_SECONDS, self.seconds)
+        connection.head += data
+        if connection.has_head:
+            self.poller.unregister(client)
+            del self._heads[connection]
+            connection.data_ready = True
+            connection.init()
+            connection.parser.unreader.unread(connection.head)
+            connection.head = b""
+            self.enqueue_req(connection)
+        elif not data:
+            self._end_head(connection)
+        elif len(connection.head) > _LONGEST_HEAD:
+            self._end_head(connection, (431, "Request Header Fields Too Large"))
+
+    def _end_head(self, connection: _Connection, refusal: tuple[int, str] | None = None) -> None:
+        """Close a connection whose head will never be whole."""
+        del self._heads[connection]
+        self.poller.unregister(connection.sock)
+        self.nr_conns -= 1
+        if refusal:
+            with contextlib.suppress(OSError):  # it may be gone
+                refuse_unread(connection.sock, *refusal, "")
+        connection.close(graceful=True)
+
+    def _end_slow_heads(self, now: float) -> None:
+        for connection in [one for one, until in self._heads.items() if until < now]:
+            self._end_head(connection, (408, "Request Timeout"))
 
     def set_accept_enabled(self, enabled: bool) -> None:
         """At shutdown accept the backlog; later clients are refused at once."""
@@ -174,16 +227,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
                 connection.timeout = min(connection.timeout, soon)
 
     def handle(self, connection: _Connection) -> Any:
-        """Answer one request whose head has begun to arrive, and those that are pipelined."""
+        """Answer one request whose head is there, and those that are pipelined."""
         while True:
             self._read_until[connection] = time.monotonic() + min(HEAD_SECONDS, self.seconds)
             try:
                 kept = super().handle(connection)
             finally:
                 del self._read_until[connection]
-            # What was read beyond the end of a request would be waited for in vain at the socket.
-            if kept is not True or not connection.parser.unreader.buf.getvalue():
+            if kept is not True:
                 return kept
+            # What was read beyond the end of a request would be waited for in vain at the socket.
+            connection.head = connection.parser.unreader.take_buffered().lstrip(b"\r\n")
+            if not connection.has_head:
+                return True
+            connection.parser.unreader.unread(connection.head)
+            connection.head = b""
 
     def handle_request(self, req: Any, conn: _Connection) -> Any:
         """Answer a request whose body is read in large blocks and not beyond its deadline."""
@@ -210,11 +268,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if fs.cancelled() or fs.exception() or fs.result() is not True:
             super().finish_request(conn, fs)
             return
-        conn.sock.setblocking(False)
-        conn.timeout = time.monotonic() + (self.cfg.keepalive if self.alive else DRAIN_SECONDS)
-        self.keepalived_conns.append(conn)
-        callback = partial(self.on_client_socket_readable, conn)
-        self.poller.register(conn.sock, selectors.EVENT_READ, callback)
+        seconds = self.cfg.keepalive if self.alive else DRAIN_SECONDS
+        self._await_request(conn, self.keepalived_conns, seconds)
 
     def is_parent_alive(self) -> bool:
         """Shut down when the master is gone, too."""
@@ -229,6 +284,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         for connection, until in tuple(self._read_until.items()):
             if now > until:
                 _stop_reading(connection.sock)
+        self._end_slow_heads(now)
         while self._lingering and self._lingering[0].timeout < now:
             self._close_lingering(self._lingering[0])
 

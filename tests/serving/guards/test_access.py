@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder, run_wsgi_app
 
 from kidney.errors import ConfigError
 from kidney.serving.app import create_app
@@ -99,6 +100,22 @@ def test_metrics_are_open_on_loopback_and_else_need_a_key(model):
     assert asked(host="127.0.0.1") == (200, 200)
     assert asked(host="0.0.0.0") == (401, 200)
     assert asked(host="127.0.0.1", proxies=1) == (401, 200)  # whom a proxy lets in is not known
+
+
+def test_open_metrics_answer_to_names_of_this_machine_only(guarded):
+    def asked(host: str, **headers: str) -> int:
+        return guarded.get("/metrics", base_url=f"http://{host}", headers=headers).status_code
+
+    assert [asked(host) for host in ("localhost", "127.0.0.1:8000")] == [200, 200]
+    assert asked("attacker.example") == 403
+    assert asked("attacker.example", **{"X-API-Key": KEY}) == 200
+
+
+@pytest.mark.parametrize(("version", "status"), [("HTTP/1.1", 400), ("HTTP/1.0", 200)])
+def test_a_request_needs_a_host(guarded, version, status):
+    environment = EnvironBuilder("/healthz").get_environ() | {"SERVER_PROTOCOL": version}
+    del environment["HTTP_HOST"]
+    assert run_wsgi_app(guarded.application, environment)[1].startswith(str(status))
 
 
 @pytest.mark.parametrize(

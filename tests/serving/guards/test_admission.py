@@ -1,6 +1,8 @@
 import io
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,11 @@ from flask import Flask
 
 from kidney.artifact.predictor import Predictor
 from kidney.serving.app import create_app
-from kidney.serving.guards.admission import Admission
+from kidney.serving.guards.admission import Budget
+from kidney.serving.guards.keys import entry, new_key
 from kidney.serving.settings import Settings
 from tests.helpers.pictures import encode, gradient
+from tests.helpers.server_process import SECONDS, answered, form, post, serving, wait_until
 
 
 class Gate:
@@ -120,16 +124,76 @@ def test_a_request_that_fails_releases_its_place(model: Path):
     assert answers[0].status_code == 200
 
 
-def test_large_bodies_wait_for_each_other_however_few_they_are():
-    admission = Admission(most=8, most_bytes=100)
-    assert admission.acquire(90)
-    assert not admission.acquire(20)
-    assert admission.acquire(10)
-    admission.release(90)
-    assert admission.acquire(20)
-    assert not admission.acquire(71)
-    assert admission.acquire(70)
+def test_what_requests_hold_together_is_bounded():
+    budget = Budget(most=100, share=100)
+    assert budget.acquire("a", 90)
+    assert not budget.acquire("b", 20)
+    assert budget.acquire("b", 10)
+    assert budget.acquire("a", -90)
+    assert not budget.acquire("b", 91, own=5)
+    assert budget.acquire("b", 90)
 
 
-def test_a_single_body_is_admitted_however_large_it_is():
-    assert Admission(most=8, most_bytes=100).acquire(200)
+def test_a_request_that_is_alone_is_admitted_however_large_it_is():
+    budget = Budget(most=100, share=50)
+    assert budget.acquire("a", 200)
+    assert budget.acquire("a", 200, own=200)
+    assert not budget.acquire("b", 1)
+    assert not budget.acquire("a", 1, own=200)
+
+
+def test_one_client_leaves_room_for_others():
+    budget = Budget(most=100, share=50)
+    assert budget.acquire("a", 50)
+    assert not budget.acquire("a", 1)
+    assert budget.acquire("b", 50)
+
+
+def chunked(address: str, key: str, size: int) -> socket.socket:
+    """Begin an upload that does not tell its length; it stops after `size` bytes."""
+    host, port = address.rsplit(":", 1)
+    client = socket.create_connection((host, int(port)), timeout=SECONDS)
+    head = (
+        f"POST /api/v1/predictions HTTP/1.1\r\nHost: {address}\r\nX-API-Key: {key}\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    part = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + bytes(size)
+    client.sendall(head.encode() + f"{len(part):x}\r\n".encode() + part + b"\r\n")
+    return client
+
+
+def test_uploads_that_stop_leave_room_for_other_keys(model: Path):
+    one, other = new_key(), new_key()
+    keys = f"{entry('one', one)},{entry('other', other)}"
+    limits = {"queue": 4, "max_upload_bytes": 1_000_000, "deadline_seconds": SECONDS}
+    with serving(model, auth="on", api_keys=keys, **limits) as server, ExitStack() as stack:
+        for _ in range(2):  # half of the queue
+            client = stack.enter_context(chunked(server.address, one, 450_000))
+        wait_until(lambda: server.in_flight() == 2)
+        body, headers = form(encode(gradient()))
+        assert post(server.client(), body, headers | {"X-API-Key": one})[0] == 503
+        for _ in range(3):
+            assert post(server.client(), body, headers | {"X-API-Key": other})[0] == 200
+        client.sendall(b"7a120\r\n" + bytes(500_000) + b"\r\n")  # beyond the share of a key
+        assert answered(client)[0] == 503
+        assert post(server.client(), body, headers | {"X-API-Key": one})[0] == 200
+
+
+def test_decoded_pixels_count_until_their_request_ends(model: Path, gate: Gate):
+    server, answers = app(model, max_request_pixels=48 * 64), []
+    gate.came.acquire()
+    gate.open.clear()
+    threads = []
+    for _ in range(3):
+        threads.append(send(server, answers))
+        if len(threads) < 3:
+            gate.came.acquire()
+    refused: list[Any] = []
+    send(server, refused).join(SECONDS)
+    assert refused[-1].json["type"] == "urn:kidney:problem:busy"
+    gate.open.set()
+    for thread in threads:
+        thread.join()
+    assert [answer.status_code for answer in answers] == [200] * 3
+    send(server, answers).join()
+    assert answers[-1].status_code == 200

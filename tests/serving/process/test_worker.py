@@ -5,7 +5,8 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -15,8 +16,10 @@ from kidney.serving.process.worker import stop_accepting
 CODE = """
 import os, signal, time
 from gunicorn.app.base import BaseApplication
+from kidney.serving.process import worker
 from kidney.serving.process.run import _announce
 from kidney.serving.process.worker import Worker
+worker.HEAD_SECONDS = HEAD
 
 def answer(environ, start):
     start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
@@ -45,12 +48,59 @@ Server().run()
 """
 
 
-def test_a_connection_that_was_announced_as_kept_is_kept():
+@contextmanager
+def answering(head_seconds: float = 60) -> Iterator[str]:
+    """Run that server, which has two threads; yield its address."""
+    code = CODE.replace("HEAD\n", f"{head_seconds}\n")
     server = subprocess.Popen(
-        [sys.executable, "-c", CODE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
-        address = server.stdout.readline().split("http://")[1].strip()
+        yield server.stdout.readline().split("http://")[1].strip()
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0
+        server.stdout.close()
+
+
+def begun(address: str, data: bytes) -> socket.socket:
+    host, port = address.split(":")
+    client = socket.create_connection((host, int(port)), timeout=60)
+    client.sendall(data)
+    return client
+
+
+def read(client: socket.socket) -> tuple[int, bytes]:
+    answer = http.client.HTTPResponse(client)
+    answer.begin()
+    return answer.status, answer.read()
+
+
+def test_heads_that_trickle_take_no_thread():
+    with answering() as address:
+        head = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+        slow = [begun(address, head[:length]) for length in range(1, 9)]
+        slow += [begun(address, head + head[:length]) for length in range(1, 9)]  # pipelined
+        for client in slow[8:]:
+            assert read(client) == (200, b"ab")
+        with begun(address, head) as client:
+            assert read(client) == (200, b"ab")
+        for client, length in zip(slow, [*range(1, 9)] * 2, strict=True):
+            client.sendall(head[length:])
+            assert read(client) == (200, b"ab")
+            client.close()
+
+
+def test_a_head_that_does_not_end_is_refused():
+    with answering(0.1) as address:
+        with begun(address, b"GET / HTTP/1.1\r\nHo") as client:
+            assert read(client)[0] == 408
+        with begun(address, b"GET / HTTP/1.1\r\n" + b"Name: value\r\n" * 10_000) as client:
+            assert read(client)[0] == 431
+
+
+def test_a_connection_that_was_announced_as_kept_is_kept():
+    with answering() as address:
         client = http.client.HTTPConnection(address, timeout=60)
         kept = []
         for path in ("/first", "/last", "/beyond"):
@@ -59,10 +109,6 @@ def test_a_connection_that_was_announced_as_kept_is_kept():
             assert answer.read() == b"ab"
             kept.append(answer.getheader("Connection"))
         assert kept == ["keep-alive", "keep-alive", "close"]
-    finally:
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0
-        server.stdout.close()
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has filters for sockets")
