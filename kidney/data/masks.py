@@ -19,23 +19,14 @@ _HALF = 128  # of a colour: masks are pure, but for what resizing left at their 
 
 @dataclass(frozen=True, eq=False)
 class MaskedSlice:
-    """A slice and the lesion in it.
+    """A slice and the lesion in it."""
 
-    Attributes:
-        path: of the slice's file below the folder, POSIX.
-        label: what the lesion is: cyst, tumor or stone.
-        patient: whose slice it is.
-        pixels: uint8 (H, W).
-        lesion: bool (H, W), a pixel at least.
-        kidney: bool (H, W), the healthy rest of the kidneys.
-    """
-
-    path: str
-    label: str
-    patient: str
-    pixels: NDArray[np.uint8]
-    lesion: NDArray[np.bool_]
-    kidney: NDArray[np.bool_]
+    path: str  # of the slice's file below the folder, POSIX
+    label: str  # what the lesion is: cyst, tumor or stone
+    patient: str  # whose slice it is
+    pixels: NDArray[np.uint8]  # uint8 (H, W)
+    lesion: NDArray[np.bool_]  # bool (H, W), a pixel at least
+    kidney: NDArray[np.bool_]  # bool (H, W), the healthy rest of the kidneys
 
 
 def read_masked_slices(folder: Path) -> list[MaskedSlice]:

@@ -31,23 +31,14 @@ LEAKY = "leaky"
 
 @dataclass(frozen=True)
 class Split:
-    """Which fold each patient (or slice) belongs to; the content of a split file.
+    """Which fold each patient (or slice) belongs to; the content of a split file."""
 
-    Attributes:
-        name: of the split, for example by_patient.
-        unit: what is assigned to folds: "patient", or "slice" for the leaky split.
-        folds: how many there are.
-        seed: of the assignment.
-        data: fingerprint of the manifest that it was made for.
-        fold_of: patient (or slice name) -> fold, 0 to folds - 1.
-    """
-
-    name: str
-    unit: str
+    name: str  # of the split, for example by_patient
+    unit: str  # what is assigned to folds: "patient", or "slice" for the leaky split
     folds: int
     seed: int
-    data: str
-    fold_of: Mapping[str, int]
+    data: str  # fingerprint of the manifest that it was made for
+    fold_of: Mapping[str, int]  # patient (or slice name) -> fold, 0 to folds - 1
 
 
 def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_patient: bool) -> dict[str, int]:

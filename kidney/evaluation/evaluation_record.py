@@ -19,18 +19,14 @@ _NOT_BY_PATIENT = {
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """The evaluation of one model.
+    """The evaluation of one model."""
 
-    Attributes:
-        predictions: one row a slice: path, frame, label, patient, a column of probabilities for
-            each class, and fold where several folds are pooled.
-        result: the figures of the same evaluation.
-        located: path, frame, patient and peak_inside (0 or 1: whether the peak of the evidence
-            lies in the lesion), one row for each slice with a mask; None: not measured.
-    """
-
+    # one row a slice: path, frame, label, patient, a column of probabilities for each class, and
+    # fold where several folds are pooled
     predictions: pd.DataFrame
     result: EvaluationResult
+    # path, frame, patient and peak_inside (0 or 1: whether the peak of the evidence lies in the
+    # lesion), one row for each slice with a mask; None: not measured
     located: pd.DataFrame | None = None
 
 

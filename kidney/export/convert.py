@@ -35,22 +35,15 @@ FiguresOf = Callable[[Sequence[Prediction]], dict[str, Any]]
 
 
 class Agreement(NamedTuple):
-    """Two files on the same slices.
+    """Two files on the same slices."""
 
-    Attributes:
-        auroc: macro AUROC of the second.
-        auroc_lost: that of the first less that; below 0 where the second is better.
-        peaks_kept: share of slices on which the evidence for the class that the first file finds
-            most probable has its peak in the same cell or one beside it.
-        same_class: share of slices with the same most probable class.
-        largest_change: largest difference of a probability.
-    """
-
-    auroc: float
-    auroc_lost: float
+    auroc: float  # macro AUROC of the second
+    auroc_lost: float  # that of the first less that; below 0 where the second is better
+    # share of slices on which the evidence for the class that the first file finds most probable
+    # has its peak in the same cell or one beside it
     peaks_kept: float
-    same_class: float
-    largest_change: float
+    same_class: float  # share of slices with the same most probable class
+    largest_change: float  # largest difference of a probability
 
     def violations(self) -> str:
         """Name the limits that are missed, with the figures; "" where both are kept."""

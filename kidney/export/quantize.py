@@ -36,19 +36,12 @@ _KEPT = (0.0, 1 / 16, 1 / 8, 1 / 4, 3 / 8)
 
 
 class Recipe(NamedTuple):
-    """How to make a graph int8.
-
-    Attributes:
-        name: for people.
-        static: ranges of activations are measured on slices once; else in each prediction anew.
-        operators: which are replaced.
-        kept: nodes of the backbone that stay in float32.
-    """
+    """How to make a graph int8."""
 
     name: str
-    static: bool
-    operators: tuple[str, ...]
-    kept: frozenset[str]
+    static: bool  # ranges of activations are measured on slices once; else in each prediction anew
+    operators: tuple[str, ...]  # which are replaced
+    kept: frozenset[str]  # nodes of the backbone that stay in float32
 
 
 def recipes(model: onnx.ModelProto) -> Iterator[Recipe]:

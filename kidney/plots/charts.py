@@ -29,21 +29,13 @@ _ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve of `unit_curves`.
+    """A curve of `unit_curves`."""
 
-    Attributes:
-        x: 0 to 1.
-        y: as many values.
-        name: in the legend; one without a name is not there.
-        note: follows the name.
-        mark: a point to point out, x and y.
-    """
-
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float]  # 0 to 1
+    y: Sequence[float]  # as many values
     name: str = ""
-    note: str = ""
-    mark: tuple[float, float] | None = None
+    note: str = ""  # follows the name
+    mark: tuple[float, float] | None = None  # a point to point out, x and y
 
 
 def dots(groups: Mapping[str, Sequence[float]], across: str) -> Figure:

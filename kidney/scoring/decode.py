@@ -23,17 +23,12 @@ _MAGIC = b"DICM"
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """The slices of one file.
+    """The slices of one file."""
 
-    Attributes:
-        slices: uint8 (H, W) each; frames of DICOM and slices of a volume from the head to the feet.
-        instance: InstanceNumber of DICOM; None: it has none.
-        study, series, patient: pseudonyms of the UIDs and of PatientID; "" where there is none.
-    """
-
+    # uint8 (H, W) each; frames of DICOM and slices of a volume from the head to the feet
     slices: list[NDArray[np.uint8]]
-    instance: int | None = None
-    study: str = ""
+    instance: int | None = None  # InstanceNumber of DICOM; None: it has none
+    study: str = ""  # pseudonyms of the UIDs and of PatientID; "" where there is none
     series: str = ""
     patient: str = ""
 

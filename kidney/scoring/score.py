@@ -29,19 +29,12 @@ _LOG_SECONDS = 30.0  # between two lines where stderr is no terminal
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """What a run came to."""
 
-    Attributes:
-        slices: all that are in the results.
-        kept: of these, scored by a run before.
-        errors: files of each kind of bad.
-        rate: slices a second, from the first file that was begun to the last one that was done.
-    """
-
-    slices: int
-    kept: int
-    errors: Counter[str]
-    rate: float
+    slices: int  # all that are in the results
+    kept: int  # of these, scored by a run before
+    errors: Counter[str]  # files of each kind of bad
+    rate: float  # slices a second, from the first file that was begun to the last one that was done
 
     def __str__(self) -> str:
         kept = f" ({self.kept:,} of them before)" if self.kept else ""

@@ -28,17 +28,11 @@ _OF_THE_FILE = (404, 413)  # any other refusal would meet the next files too
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers do alike.
+    """What all workers do alike."""
 
-    Attributes:
-        window: WIDTH/LEVEL in HU, through which Hounsfield units are shown.
-        key: of the pseudonyms.
-        out: where the results are, see `Results`.
-    """
-
-    window: str
-    key: bytes
-    out: str
+    window: str  # WIDTH/LEVEL in HU, through which Hounsfield units are shown
+    key: bytes  # of the pseudonyms
+    out: str  # where the results are, see `Results`
 
 
 class Scorer:

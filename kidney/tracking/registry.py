@@ -38,17 +38,11 @@ _NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model;
 
 @dataclass(frozen=True)
 class Version:
-    """One version of the registered model.
-
-    Attributes:
-        number: counts from 1.
-        run_id: the run that holds its files.
-        tags: what it is and how it was judged.
-    """
+    """One version of the registered model."""
 
     number: int
-    run_id: str
-    tags: Mapping[str, str]
+    run_id: str  # the run that holds its files
+    tags: Mapping[str, str]  # what it is and how it was judged
 
 
 def register(

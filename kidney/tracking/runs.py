@@ -40,14 +40,9 @@ class Figure(Protocol):
 
 @dataclass(frozen=True)
 class Tracking:
-    """One experiment of one MLflow store.
+    """One experiment of one MLflow store."""
 
-    Attributes:
-        uri: `sqlite:///PATH/mlflow.db` or the address of an MLflow server.
-        experiment: its name.
-    """
-
-    uri: str
+    uri: str  # `sqlite:///PATH/mlflow.db` or the address of an MLflow server
     experiment: str
 
     def client(self) -> MlflowClient:

@@ -44,17 +44,11 @@ class Outputs(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What is known of a model before it meets its test part.
-
-    Attributes:
-        rules: for its decisions.
-        predictions: a row a validation slice, as predictions.csv has it.
-        macro_auroc: of these slices; hyperparameters are chosen by it.
-    """
+    """What is known of a model before it meets its test part."""
 
     rules: Rules
-    predictions: pd.DataFrame
-    macro_auroc: float
+    predictions: pd.DataFrame  # a row a validation slice, as predictions.csv has it
+    macro_auroc: float  # of these slices; hyperparameters are chosen by it
 
 
 def calibrate(

@@ -34,20 +34,14 @@ from kidney.training.spec import TrainingSpec, model_of, tags_of
 
 @dataclass(frozen=True)
 class Pooled:
-    """What a cross-validation leaves behind.
+    """What a cross-validation leaves behind."""
 
-    Attributes:
-        run_id: the parent of the folds' runs.
-        result: figures of the pooled test parts, as `evaluate` gives them.
-        val_macro_auroc: mean over the folds of that on their validation slices; hyperparameters
-            are chosen by it.
-        folder: with report.html, metrics.json, predictions.csv of the test parts and
-            validation-predictions.csv.
-    """
-
-    run_id: str
-    result: EvaluationResult
+    run_id: str  # the parent of the folds' runs
+    result: EvaluationResult  # figures of the pooled test parts, as `evaluate` gives them
+    # mean over the folds of that on their validation slices; hyperparameters are chosen by it
     val_macro_auroc: float
+    # with report.html, metrics.json, predictions.csv of the test parts and validation-
+    # predictions.csv
     folder: Path
 
 

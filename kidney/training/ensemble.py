@@ -33,18 +33,12 @@ from kidney.training.spec import TrainingSpec, tags_of
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves behind.
-
-    Attributes:
-        run_id: its tracking run.
-        checkpoint: the model.
-        val_macro_auroc: of the validation folds together.
-        validation: predictions of the fits for their validation slices, as in predictions.csv.
-    """
+    """What a training leaves behind."""
 
     run_id: str
     checkpoint: Path
-    val_macro_auroc: float
+    val_macro_auroc: float  # of the validation folds together
+    # predictions of the fits for their validation slices, as in predictions.csv
     validation: pd.DataFrame
 
 

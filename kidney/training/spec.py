@@ -28,52 +28,30 @@ from kidney.workspace import Workspace
 
 @dataclass(frozen=True, eq=False)
 class TrainingSpec:
-    """A training.
-
-    Attributes:
-        workspace: where its files go.
-        tracking: where its runs go.
-        data: name of the data set.
-        window: of Hounsfield units through which slices are shown; None: 8-bit pictures.
-        slices: the manifest.
-        split: the folds.
-        fold: the test fold.
-        validation_fold: the validation fold; None: every other fold in turn where a part of the
-            network is trained, else the one after `fold`.
-        hparams: of the model.
-        make_task: KidneyTask with all arguments but `lineage`.
-        make_trainer: Lightning's Trainer with the settings of conf/trainer.
-        strategy: of that trainer.
-        decisions: targets of `fit_rules`.
-        seed: of all draws.
-        batch_size: slices a step.
-        num_workers: loader processes.
-        slices_per_scan: slices of each scan that an epoch shows.
-        augmentations: augmented copies of each slice whose features are kept for a frozen part.
-        parameters: all settings that decide the result, by dotted name.
-        config: the whole configuration as YAML, kept with the checkpoint.
-    """
+    """A training."""
 
     workspace: Workspace
     tracking: Tracking
-    data: str
-    window: str | None
-    slices: pd.DataFrame
+    data: str  # name of the data set
+    window: str | None  # of Hounsfield units through which slices are shown; None: 8-bit pictures
+    slices: pd.DataFrame  # the manifest
     split: Split
-    fold: int
+    fold: int  # the test fold
+    # the validation fold; None: every other fold in turn where a part of the network is trained,
+    # else the one after `fold`
     validation_fold: int | None
     hparams: Hparams
-    make_task: Callable[..., KidneyTask]
-    make_trainer: Callable[..., pl.Trainer]
-    strategy: str
-    decisions: Mapping[str, float]
-    seed: int
+    make_task: Callable[..., KidneyTask]  # KidneyTask with all arguments but `lineage`
+    make_trainer: Callable[..., pl.Trainer]  # Lightning's Trainer with the settings of conf/trainer
+    strategy: str  # of that trainer
+    decisions: Mapping[str, float]  # targets of `fit_rules`
+    seed: int  # of all draws
     batch_size: int
     num_workers: int
-    slices_per_scan: int
-    augmentations: int
-    parameters: Mapping[str, Any]
-    config: str
+    slices_per_scan: int  # slices of each scan that an epoch shows
+    augmentations: int  # augmented copies of each slice whose features are kept for a frozen part
+    parameters: Mapping[str, Any]  # all settings that decide the result, by dotted name
+    config: str  # the whole configuration as YAML, kept with the checkpoint
 
     def with_fold(self, fold: int) -> "TrainingSpec":
         """Return the same training with another test fold."""

@@ -39,22 +39,16 @@ _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 @dataclass(frozen=True)
 class Chain:
-    """The slices in order, and what holds them together; places count in that order.
+    """The slices in order, and what holds them together; places count in that order."""
 
-    Attributes:
-        rows: (N,) row of the slice at each place, by label, series and number.
-        similarity: (N - 1,) correlation of places i and i + 1, in [-1, 1].
-        runs: (N,) run of each place, ascending from 0: next slices by number, above SAME_SCAN.
-        links: (L, 2) places of the closest slices of two runs of one label, above LINKED.
-        link_similarity: (L,) their correlation.
-        scans: (N,) scan of each place, ascending from 0 in the order of their first slices.
-    """
-
-    rows: NDArray[np.int64]
-    similarity: NDArray[np.float32]
+    rows: NDArray[np.int64]  # (N,) row of the slice at each place, by label, series and number
+    similarity: NDArray[np.float32]  # (N - 1,) correlation of places i and i + 1, in [-1, 1]
+    # (N,) run of each place, ascending from 0: next slices by number, above SAME_SCAN
     runs: NDArray[np.int64]
+    # (L, 2) places of the closest slices of two runs of one label, above LINKED
     links: NDArray[np.int64]
-    link_similarity: NDArray[np.float32]
+    link_similarity: NDArray[np.float32]  # (L,) their correlation
+    # (N,) scan of each place, ascending from 0 in the order of their first slices
     scans: NDArray[np.int64]
 
 

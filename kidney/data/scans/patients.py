@@ -37,17 +37,11 @@ SAME_PATIENT = 0.76
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs of one patient, the second right after the first by number.
+    """Two runs of one patient, the second right after the first by number."""
 
-    Attributes:
-        first: the first place of the first run in the order of `Chain`; it is axial.
-        second: that of the second run.
-        confidence: the probability that both are of one patient, at least 0.5.
-    """
-
-    first: int
-    second: int
-    confidence: float
+    first: int  # the first place of the first run in the order of `Chain`; it is axial
+    second: int  # that of the second run
+    confidence: float  # the probability that both are of one patient, at least 0.5
 
 
 def pair_runs(

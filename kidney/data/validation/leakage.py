@@ -16,23 +16,16 @@ SAME_PICTURE = 0.95  # under two labels: slices of two patients stay below 0.90
 
 @dataclass(frozen=True)
 class Leakage:
-    """What was measured, every fold being the test part once.
+    """What was measured, every fold being the test part once."""
 
-    Attributes:
-        nearest_in_training: share of test slices whose nearest other slice is in training.
-        near_copies: share of test slices that correlate above 0.90 with the training slice that is
-            nearest to them.
-        memory_accuracy: accuracy of giving a test slice the label of its nearest training slice.
-        majority_accuracy: accuracy of giving it the most frequent label of the training part.
-        crossing: patients with slices in more than one part.
-        pairs: (test row, training row, correlation) of near copies, at most 6 of all degrees.
-    """
-
-    nearest_in_training: float
+    nearest_in_training: float  # share of test slices whose nearest other slice is in training
+    # share of test slices that correlate above 0.90 with the training slice that is nearest to them
     near_copies: float
+    # accuracy of giving a test slice the label of its nearest training slice
     memory_accuracy: float
-    majority_accuracy: float
-    crossing: int
+    majority_accuracy: float  # accuracy of giving it the most frequent label of the training part
+    crossing: int  # patients with slices in more than one part
+    # (test row, training row, correlation) of near copies, at most 6 of all degrees
     pairs: tuple[Pair, ...]
 
 

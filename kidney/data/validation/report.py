@@ -24,21 +24,13 @@ _SCANS_SHOWN = 8
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        data: fingerprint of the manifest.
-        summary: counts.
-        findings: of `findings` and `split_findings`.
-        confounders: strongest first.
-        leakage: of the split; None where none can be made.
-    """
-
-    data: str
+    data: str  # fingerprint of the manifest
     summary: Summary
-    findings: list[Finding]
+    findings: list[Finding]  # of `findings` and `split_findings`
     confounders: list[Confounder]
-    leakage: Leakage | None
+    leakage: Leakage | None  # of the split; None where none can be made
 
     def failed(self) -> list[Finding]:
         """Return what must stop a training."""

@@ -16,21 +16,13 @@ _SINGULAR = 1e12
 
 
 class Bin(TypedDict):
-    """Predictions of about the same confidence.
+    """Predictions of about the same confidence."""
 
-    Attributes:
-        low: confidence from which the bin reaches, 0 to 1,
-        high: up to here, itself only in the last bin.
-        confidence: the mean of the highest probabilities in it.
-        accuracy: the share of its predictions that are right.
-        share: the share of all predictions that lie in it.
-    """
-
-    low: float
-    high: float
-    confidence: float
-    accuracy: float
-    share: float
+    low: float  # confidence from which the bin reaches, 0 to 1,
+    high: float  # up to here, itself only in the last bin
+    confidence: float  # the mean of the highest probabilities in it
+    accuracy: float  # the share of its predictions that are right
+    share: float  # the share of all predictions that lie in it
 
 
 def fit_temperature(

@@ -180,19 +180,12 @@ def evenly_spaced(length: int, most: int) -> NDArray[np.int64]:
 
 
 class ScanPredictions(NamedTuple):
-    """Predictions for S scans, in the order of their names.
-
-    Attributes:
-        scans: (S,) names.
-        labels: int64 (S,), the label that most of the scan's slices have.
-        probabilities: float (S, K), rows sum to 1.
-        slices: int64 (S,), how many slices the scan has.
-    """
+    """Predictions for S scans, in the order of their names."""
 
     scans: NDArray[np.str_]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    slices: NDArray[np.int64]
+    labels: NDArray[np.int64]  # int64 (S,), the label that most of the scan's slices have
+    probabilities: NDArray[np.float64]  # float (S, K), rows sum to 1
+    slices: NDArray[np.int64]  # int64 (S,), how many slices the scan has
 
 
 def group_weights(groups: NDArray[np.str_]) -> NDArray[np.float64]:

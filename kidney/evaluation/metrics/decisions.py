@@ -345,19 +345,12 @@ def risk_p_value(excess: NDArray[np.floating], risk: float) -> float:
 
 @dataclass(frozen=True)
 class SeriesThreshold:
-    """The score from which a finding cannot be excluded on a series, and what it was fitted on.
+    """The score from which a finding cannot be excluded on a series, and what it was fitted on."""
 
-    Attributes:
-        threshold: a score equal to it reaches it; 0: the finding can never be excluded.
-        sensitivity: the share of the series with the finding that reach it.
-        specificity: the share of the series without it that do not; NaN without any.
-        with_finding, without: how many series.
-    """
-
-    threshold: float
-    sensitivity: float
-    specificity: float
-    with_finding: int
+    threshold: float  # a score equal to it reaches it; 0: the finding can never be excluded
+    sensitivity: float  # the share of the series with the finding that reach it
+    specificity: float  # the share of the series without it that do not; NaN without any
+    with_finding: int  # how many series
     without: int
 
 

@@ -21,16 +21,11 @@ Explain = Callable[[int, NDArray[np.uint8]], tuple[NDArray[np.float32], Sequence
 
 
 class Example(NamedTuple):
-    """One slice of the report.
+    """One slice of the report."""
 
-    Attributes:
-        row: its position in the table of predictions.
-        slice: uint8 (H, W).
-        overlay: uint8 (H, W, 3), RGB, over it the evidence for its most probable class.
-    """
-
-    row: int
-    slice: NDArray[np.uint8]
+    row: int  # its position in the table of predictions
+    slice: NDArray[np.uint8]  # uint8 (H, W)
+    # uint8 (H, W, 3), RGB, over it the evidence for its most probable class
     overlay: NDArray[np.uint8]
 
 
