@@ -42,11 +42,6 @@ def data_card(
 
     Args:
         name: of the set, that of its configuration, conf/data/NAME.yaml.
-        slices: the manifest.
-        rejected: what `read_rejected` gave.
-        doubtful: what `read_boundaries` gave.
-        split: what `read_split` gave.
-        report: validation.json.
         random: what `measure_leakage` found for a random split of slices.
 
     Raises:

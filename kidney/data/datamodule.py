@@ -23,8 +23,6 @@ class SliceDataset(Dataset[Batch]):
     """Images of slices, all of one size, so that they can share a batch.
 
     Args:
-        cache: all slices of the manifest.
-        rows: which of them, in order.
         labels: class index of every row of the manifest.
         prepare: uint8 (1, 1, H, W) -> float (1, 1, S, S), the function that the model itself
             begins with.
@@ -87,17 +85,7 @@ class KidneyDataModule(pl.LightningDataModule):
     """Manifest, split and slice cache of one data folder, for Lightning.
 
     Args:
-        folder: the data folder, for example data/ct_kidney.
-        slices: its manifest.
         classes: class names in the order of the model's outputs.
-        split: its folds.
-        fold: the fold that is the test part; 0 is the holdout.
-        validation_fold: the fold that is the validation part; None is the one after `fold`.
-        prepare: see SliceDataset.
-        batch_size: slices a step.
-        num_workers: loader processes.
-        seed: of the order in which slices are seen.
-        slices_per_scan: slices of each scan that an epoch shows.
         features: see FeatureDataset; given, batches carry these instead of images. Training sees
             all of them, validation and test the first.
     """

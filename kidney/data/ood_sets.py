@@ -35,8 +35,6 @@ def synthetic_ood_sets(
         slices: kidney CT, uint8 (H, W) each.
         scans: the scan of each; one slice from the middle of each scan is inverted.
         size: rows and columns of those that are drawn, 64 or more.
-        count: pictures of noise and chest scans.
-        seed: of the draws.
 
     Returns:
         noise; flat, one grey all over; inverted, air white and bone black; thorax, CT of a body
@@ -83,7 +81,6 @@ def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
 
     Args:
         path: all JPEG, PNG, TIFF, DICOM and NIfTI files in it are read, others passed over.
-        window: through which Hounsfield units are shown.
 
     Returns:
         The slices by the names of their files. Every picture is a group of its own; files in

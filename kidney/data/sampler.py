@@ -14,11 +14,7 @@ class ScanSampler(DistributedSampler[int]):
     Neighbouring slices are near copies, and a long scan must not outweigh a short one.
 
     Args:
-        dataset: what is drawn from.
-        scans: the scan of each of its items.
         slices_per_scan: drawn each epoch; a scan with fewer is repeated.
-        ranks: processes that share the work.
-        rank: which of them this is.
         seed: the order depends on it and on the epoch alone.
     """
 

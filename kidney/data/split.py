@@ -49,10 +49,7 @@ def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_patient: bool) 
     all coronal or all enhanced scans of a class.
 
     Args:
-        slices: the manifest.
         folds: how many, at least 3, since a part needs a fold each for test and validation.
-        seed: of the shuffle.
-        by_patient: assign patients; False assigns slices.
 
     Returns:
         Patient (or slice name) -> fold. Within a class, and within a phase and plane of a class,
@@ -169,12 +166,6 @@ def parts_of(
     slices: pd.DataFrame, split: Split, fold: int, validation_fold: int | None = None
 ) -> pd.Series:
     """Return "train", "val" or "test" for each slice when `fold` is tested.
-
-    Args:
-        slices: the manifest.
-        split: as `read_split` gives it.
-        fold: the test part.
-        validation_fold: the validation part; None takes the fold after the test part.
 
     Raises:
         ConfigError: there is no such fold, or one fold is to be both parts.

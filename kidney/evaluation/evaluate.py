@@ -60,10 +60,6 @@ def evaluate(
             `phase`, `plane`, `width`, `height`, a calibrated probability for each class under its
             name, `decision`, and `set` and `suspected`, names with spaces between. All texts are
             texts, also empty ones.
-        classes: K names.
-        model: of `ModelRecord`: the model that predicted.
-        data: of `DataRecord`: the data set.
-        split: of `SplitRecord`: the part of its split that the slices are.
         rules: of `Rules`: the thresholds of the model; None where several folds are pooled.
         ood: figures of its out-of-distribution score; None where not measured.
 

@@ -74,12 +74,9 @@ def judge(
     Without a champion the macro AUROC has to be above chance beyond its own interval.
 
     Args:
-        champion: what is known of the champion; None: there is none.
-        challenger: of the challenger, of the same slices and split.
         max_ece_rise: largest rise of the ECE that is tolerated, 0 to 1. Of two recipes with equal
             ECE on those 91 scans the upper end was 0.02 to 0.04, of a rise by 0.05 it was 0.07.
         max_localisation_fall: largest fall of the share of peaks inside the lesion, 0 to 1.
-        repeats: resamples.
     """
     problems = [*unfit("challenger", challenger)]
     if champion:

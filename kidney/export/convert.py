@@ -70,14 +70,7 @@ def agreement(
     labels: NDArray[np.int64],
     classes: Sequence[str],
 ) -> Agreement:
-    """Compare the predictions of two files on the same N slices.
-
-    Args:
-        original: of the file that was converted.
-        converted: of the other.
-        labels: int64 (N,), true class indices.
-        classes: K names.
-    """
+    """Compare the predictions of two files on the same N slices."""
     before, after = (
         np.stack([one.probabilities for one in predictions])
         for predictions in (original, converted)
@@ -127,12 +120,8 @@ def convert_artifact(
     A file that was there before is gone in either case: it was made from another original.
 
     Args:
-        original: kidney.onnx in float32.
         precision: "int8" or "float16".
         training: (H, W), of the training part, on which ranges of activations are measured.
-        slices: (H, W), of the test part.
-        labels: int64, the true class index of each of `slices`.
-        figures_of: evaluates predictions of `slices`.
 
     Returns:
         The result for people: by how much it misses where it is refused.

@@ -56,8 +56,6 @@ def write_onnx(model: onnx.ModelProto, card: ModelCard, path: Path) -> None:
 
     Args:
         model: what `to_onnx` returned or what was made from it; an older card in it is replaced.
-        card: of the file.
-        path: the file.
     """
     del model.metadata_props[:]
     for key, value in to_metadata(card).items():

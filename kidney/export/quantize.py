@@ -92,7 +92,6 @@ def quantize(
 
     Args:
         model: what `to_onnx` returned; it stays as it is.
-        recipe: one of `recipes(model)`.
         slices: (H, W) of any sizes, of the training part: what the activations are measured on.
     """
     chosen = [

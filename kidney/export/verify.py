@@ -47,11 +47,8 @@ def verify(
     """Compare onnxruntime with torch, on all outputs.
 
     Args:
-        classifier: what was exported.
-        path: the ONNX file.
         slices: real slices, uint8 (H, W) of any sizes. Each is predicted alone; a few also in
             batches, as they are, halved, and cut to odd sides.
-        labels: int64, the true class index of each slice.
 
     Returns:
         The largest difference of each name in LIMITS, 0 for a score that there is not, and of each

@@ -29,12 +29,8 @@ class KidneyClassifier(nn.Module):
     """Cut-out of the body and normalisation, a backbone, a mean over kidneys, one linear layer.
 
     Args:
-        backbone: timm's name of the network.
-        weights: "hub", "none" or the path of a safetensors file.
-        image_size: side in pixels to which the body is resized.
         stages: which feature maps of the backbone the head sees, timm's out_indices.
         dropout: share of the pooled features that training hides from the head.
-        classes: number of classes K.
     """
 
     mean: Tensor
@@ -82,9 +78,6 @@ class KidneyClassifier(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Map prepared images to embeddings, from which logits and out-of-distribution score come.
-
-        Args:
-            images: float (N, 1, S, S), 0..255.
 
         Returns:
             (N, C + HISTOGRAM_BINS): the weighted mean of the features, then the histogram.

@@ -29,10 +29,8 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
     """Write MODEL_CARD.md and DATA_CARD.md; the same files in give the same bytes.
 
     Args:
-        artifact: kidney.onnx.
         evaluation: folder of the evaluation that it was exported with; None: beside the artifact.
         data: folder of its data; None: in the workspace that the artifact lies in.
-        out: folder where the cards go.
 
     Raises:
         KidneyError: a file is missing, or they are not of one model and one manifest.

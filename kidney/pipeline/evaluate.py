@@ -39,9 +39,6 @@ Predict = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.floating], ..
 def evaluate_checkpoint(cfg: DictConfig) -> tuple[EvaluationResult, Path]:
     """Evaluate the chosen checkpoint on the test part of its own split.
 
-    Returns:
-        The result, and the folder with the files of `write_result`.
-
     Raises:
         ArtifactError: the checkpoint was trained on other data or another split, so its test part
             is not known.
@@ -103,11 +100,6 @@ def evaluate_external(
 
     Args:
         cfg: the whole configuration; of `data` the source, the reader and the labels count.
-        card: of the artifact.
-        predict: runs the artifact; classes are in the order of the card.
-
-    Returns:
-        The result, and the folder with metrics.json, report.html and predictions.csv.
 
     Raises:
         ConfigError: no source is named.

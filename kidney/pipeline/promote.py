@@ -50,14 +50,6 @@ def promote(cfg: DictConfig, artifact: Path, card: ModelCard) -> str:
     Interrupted, it leaves at most a version without an alias, which the same command takes up
     again.
 
-    Args:
-        cfg: the whole configuration.
-        artifact: kidney.onnx.
-        card: of the artifact.
-
-    Returns:
-        What became of it, for people.
-
     Raises:
         ArtifactError: it does not become the champion; the message says why.
     """

@@ -32,14 +32,6 @@ _DECIDE = ("seed", "batch_size", "slices_per_scan", "augmentations")  # of the t
 def train_stage(cfg: DictConfig, slices: pd.DataFrame, split: Split) -> float:
     """Train what the configuration asks for and print what came of it.
 
-    Args:
-        cfg: the whole configuration.
-        slices: the manifest, and `split` the split, as `prepare` returned them.
-        split: see `slices`.
-
-    Returns:
-        The macro AUROC on the validation parts.
-
     Raises:
         KidneyError: data, weights or settings do not fit; the message says what to do.
     """

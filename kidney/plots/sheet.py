@@ -18,7 +18,6 @@ def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], column
         pictures: uint8 (H, W), black to white whatever their own range, or RGB (H, W, 3); none
             make an empty sheet.
         captions: one for each, above it; line breaks are kept.
-        columns: pictures in a row.
     """
     rows = max(1, -(-len(pictures) // columns))
     lines = max((caption.count("\n") + 1 for caption in captions), default=1)

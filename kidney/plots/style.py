@@ -63,7 +63,6 @@ def svg(figure: Figure, alt: str) -> Markup:
     """Return a chart as inline SVG in the colours of the page, without a date or random ids.
 
     Args:
-        figure: one of `kidney.plots.charts`.
         alt: what it shows, for readers who don't see it.
     """
     out = io.StringIO()

@@ -24,12 +24,7 @@ _PAGES.globals |= {
 
 
 def page(template: str, **context: Any) -> str:
-    """Return an HTML document; all values but Markup are shown as text.
-
-    Args:
-        template: one of kidney/reporting/templates.
-        context: what the template names.
-    """
+    """Return an HTML document; all values but Markup are shown as text."""
     return _PAGES.get_template(template).render(context)
 
 

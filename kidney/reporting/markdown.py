@@ -73,8 +73,6 @@ def card(templates: list[str], kind: type[RepoCard], data: CardData, **context: 
 
     Args:
         templates: of kidney/reporting/templates; the first that is there.
-        kind: ModelCard or DatasetCard.
-        data: the metadata.
         context: what the template names; all values but Markup are shown as text.
     """
     body = _CARDS.select_template(templates).render(context)

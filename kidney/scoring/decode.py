@@ -36,11 +36,6 @@ class Decoded:
 def decode(data: bytes, window: Window, key: bytes) -> Decoded:
     """Read a picture, a DICOM file or a NIfTI volume; its content tells which it is.
 
-    Args:
-        data: the whole file.
-        window: through which Hounsfield units are shown.
-        key: of the pseudonyms.
-
     Raises:
         ImageError: it is no slice. The message quotes nothing of the file.
     """

@@ -66,7 +66,6 @@ def chunks(files: Iterable[File], recipe: str) -> Iterator[Chunk]:
     and seldom the next ones, whose results stay.
 
     Args:
-        files: in the order of `list_archive`.
         recipe: what else decides the result; part of the ids.
     """
     chunk: list[File] = []

@@ -28,7 +28,6 @@ def slices_schema(classes: Sequence[str], model: str) -> pa.Schema:
     """Return the columns of a slice.
 
     Args:
-        classes: of the card.
         model: SHA-256 of its file, kept with the schema.
     """
     text, integer, number = pa.string(), pa.int32(), pa.float32()
@@ -51,11 +50,7 @@ def slice_row(
     """Return what the columns of `slices_schema` hold of one slice.
 
     Args:
-        path: of its file.
-        decoded: the file.
         frame: position of the slice in it, from 0.
-        prediction: for the slice.
-        card: of the model.
     """
     height, width = decoded.slices[frame].shape
     decision = prediction.decision

@@ -53,13 +53,10 @@ def score(
     """Score every slice of an archive, with progress on stderr; go on where a run was cut off.
 
     Args:
-        archive: see `list_archive`.
         out: a folder or s3://BUCKET/FOLDER. It gets slices/ and errors/ with Parquet files,
             summary.json once all is done, and, where KIDNEY_SALT is unset, the key `salt` of the
             pseudonyms.
-        model: the kidney.onnx.
         window: name or WIDTH/LEVEL in HU; None: that of the model's card.
-        address: see `engine`.
 
     Raises:
         KidneyError: no such archive, model, window, cluster or folder; or the results there are of

@@ -58,11 +58,9 @@ def register(
     starts again without leaving a second one; a signature that was made since is added to it.
 
     Args:
-        tracking: the store.
         name: of the registered model; it is made where there is none.
         artifact: kidney.onnx. Where there are, kidney.int8.onnx and the signatures kidney.onnx.sig
             and kidney.int8.onnx.sig beside it come along.
-        evaluation: the files that it is judged by.
         tags: what identifies artifact and evaluation, `sha256` among them.
 
     Raises:
@@ -107,8 +105,6 @@ def find_source(uri: str, reference: Reference, precision: str = "float32") -> S
 
     Args:
         uri: of the store, for example sqlite:///mlflow.db.
-        reference: the version.
-        precision: float32 or int8.
 
     Raises:
         ArtifactError: there is no such version or file.

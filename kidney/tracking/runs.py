@@ -143,12 +143,9 @@ def tracked_run(
     """Yield the id of an open run, and close it: FINISHED, KILLED (interrupted) or FAILED.
 
     Args:
-        tracking: the store.
         folder: of the run; a file in it keeps the run's id once its parameters are logged.
-        tags: of a new run.
         name: of a new run; that of the folder by default.
         parent: id of the run that a new one belongs to.
-        parameters: of a new run.
         resume: go on with the run of the folder, which `can_resume` opened again.
     """
     run_id = run_of(folder) if resume else ""
@@ -219,10 +216,6 @@ def best_run(
     """Find the finished run with the best validation macro AUROC. Test figures play no part.
 
     Args:
-        tracking: where to look.
-        data: fingerprint of the manifest.
-        split: fingerprint of the split.
-        fold: the test fold.
         validation_fold: the validation fold; None: whichever validated.
 
     Raises:

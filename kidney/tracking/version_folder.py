@@ -23,14 +23,7 @@ EVALUATION = "evaluation"
 def write_version(
     folder: Path, artifact: Path, quantised: Path | None, evaluation: Iterable[Path]
 ) -> None:
-    """Write the folder of a version: an MLflow model with card, sibling, signatures and evaluation.
-
-    Args:
-        folder: where; it must not exist.
-        artifact: kidney.onnx.
-        quantised: from `quantised_beside`.
-        evaluation: the files that it is judged by.
-    """
+    """Write a version's folder: an MLflow model with card, sibling, signatures and evaluation."""
     model = onnx.load(artifact)
     mlflow.onnx.save_model(
         model,

@@ -65,7 +65,6 @@ def calibrate(
         spec: the training; `decisions` holds the targets of the rules.
         model: its temperature, the bias of its head and its OOD score are set.
         ensemble: validation fold -> the fit that was trained without it.
-        lineage: of the training.
     """
     tables, outputs = [], []
     for fold, fitted in ensemble.items():
@@ -121,7 +120,6 @@ def predict_test_part(checkpoint: Checkpoint, data: KidneyDataModule) -> pd.Data
     """Return predictions and decisions for the test part, as predictions.csv has them.
 
     Args:
-        checkpoint: the model.
         data: after its setup, with images or with features.
     """
     slices = data.slices.iloc[data.rows("test")]
@@ -138,7 +136,6 @@ def fit_ood(classifier: KidneyClassifier, data: KidneyDataModule, rows: NDArray[
     Args:
         classifier: trained; its backbone must not change any more.
         data: after its setup, with images or with features of this backbone.
-        rows: of the manifest.
     """
     scans = data.slices["scan"].to_numpy(str)
     chosen = rows[spread_rows(scans[rows], SLICES_PER_SCAN)]
@@ -187,8 +184,6 @@ def measure_ood(
         score: slices (H, W) -> scores (N,).
         predictions: a row for each slice of kidney CT that nothing was fitted to, with `scan` and
             `ood_score`.
-        slices: these slices in the same order.
-        above: scores above it are refused.
         ood_sets: kind -> folder or archive of such pictures, "photograph" for example.
 
     Returns:

@@ -58,7 +58,6 @@ def cross_validate(
 
     Args:
         spec: the training; its `fold` is not read.
-        parent: id of the tracking run that this one belongs to.
         name: of its tracking run; that of its folder by default.
         compare: results that the report shows beside its own; see `write_result`.
     """

@@ -49,8 +49,6 @@ def train(spec: TrainingSpec, parent: str | None = None, copy_to: Path | None = 
     it has no model.ckpt it is unfinished.
 
     Args:
-        spec: the training.
-        parent: id of the tracking run that this one belongs to.
         copy_to: where to put a copy of the checkpoint.
 
     Raises:

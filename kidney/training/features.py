@@ -63,13 +63,9 @@ def frozen_features(
     Args:
         frozen: prepared images (N, 1, S, S) -> features (N, ...).
         dataset: all slices of the manifest in its order.
-        rows: how many these are.
         path: the file; while it grows it is called PATH.partial, and a run that was killed goes on
             where it stopped.
         augmentation: 0 for the slices as they are, 1 and more for one random draw each.
-        batch_size: slices a forward pass.
-        num_workers: loader processes.
-        device: where to compute.
 
     Returns:
         (rows, ...) of the type that `frozen` gives, memory-mapped.
@@ -139,8 +135,6 @@ def locate_kidneys(classifier: KidneyClassifier, weights: str, cache: Path) -> N
     """Set the locator of a classifier with a frozen trunk: from the cache, else fitted to phantoms.
 
     Args:
-        classifier: with the pretrained backbone.
-        weights: identity of the backbone's weights.
         cache: folder that keeps locators.
     """
     backbone = classifier.backbone

@@ -5,7 +5,8 @@ slices) 98 % of consecutive slices of a class correlate above 0.98 as thumbnails
 below is a change of scan or a few slices left out. A scan that is cut in two can put neighbours
 into training and test and inflates every figure, while two scans joined into one only cost a
 little data. So the thresholds lie on the side of joining. `kidney.data.scans.boundaries` lists the
-decisions that are worth a look.
+decisions that are worth a look. Throughout `scans`, `slices` has the columns path and label in any
+order, and `thumbnails` are uint8 (N, 96, 96), row by row those of `slices`.
 """
 
 import re
@@ -74,10 +75,6 @@ def split_name(path: str) -> tuple[str, int | None]:
 def scan_names(found: Chain, slices: pd.DataFrame) -> list[str]:
     """Name the scan of each slice.
 
-    Args:
-        found: what `chain` returned for `slices`.
-        slices: columns path and label; any order.
-
     Returns:
         N names, `LABEL-FIRSTNUMBER` of the scan's first slice, for example `cyst-0012`; where
         another series' scan has that name already, `cyst-0012-2`. A slice without a number is a
@@ -106,10 +103,6 @@ def chain(slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> Chain:
 
     Neighbours cost O(N); for the links see `kidney.data.scans.similarity.alike_runs`. 12,446
     slices take 2 seconds and 60 MB beside their thumbnails on two cores.
-
-    Args:
-        slices: columns path and label; any order; at least one.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
     """
     paths, labels = list(slices["path"]), list(slices["label"])
     names = [split_name(path) for path in paths]

@@ -57,11 +57,6 @@ def findings(
     """Check a manifest.
 
     Args:
-        slices: the manifest.
-        rejected: files that ingest refused, as `read_rejected` gives them.
-        near_duplicates: pairs of slices with two labels that look the same.
-        biases: what `confounders` measured.
-        classes: the classes that the set must have.
         limits: keys max_rejected_share, max_label_conflicts, max_confounding (effect size) and
             min_slices_a_class.
         folds: how many folds the split will have; a class needs a patient a fold.

@@ -134,11 +134,7 @@ def _measured(
 
 
 def cramers_v(counts: NDArray[np.int64]) -> float:
-    """Return the bias-corrected Cramer's V of a table of counts (Bergsma 2013), 0 to 1.
-
-    Args:
-        counts: (labels, categories), no empty row or column.
-    """
+    """Return the bias-corrected Cramer's V of a table of counts (Bergsma 2013), 0 to 1."""
     total = counts.sum()
     expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0, keepdims=True) / total
     phi = float(((counts - expected) ** 2 / expected).sum() / total)
@@ -151,12 +147,7 @@ def cramers_v(counts: NDArray[np.int64]) -> float:
 
 
 def epsilon(labels: NDArray[np.object_], numbers: NDArray[np.float64]) -> float:
-    """Return the root of epsilon squared (Kelley 1935), 0 to 1: spread of numbers between labels.
-
-    Args:
-        labels: (n,).
-        numbers: (n,).
-    """
+    """Return the root of epsilon squared (Kelley 1935), 0 to 1: spread between labels."""
     total = float(((numbers - numbers.mean()) ** 2).sum())
     names = np.unique(labels)
     within = sum(

@@ -1,4 +1,7 @@
-"""How much of the test part a split leaks into training: near copies and what they give away."""
+"""How much of the test part a split leaks into training: near copies and what they give away.
+
+`thumbnails` are uint8 (N, 96, 96), row by row those of the manifest; `places` their `coordinates`.
+"""
 
 from dataclasses import dataclass
 
@@ -35,14 +38,7 @@ def measure_leakage(
     places: NDArray[np.float64],
     split: Split,
 ) -> Leakage:
-    """Look for the nearest training slice of every test slice of every fold.
-
-    Args:
-        slices: the manifest.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
-        places: their `coordinates`.
-        split: as `read_split` or `make_split` gives it.
-    """
+    """Look for the nearest training slice of every test slice of every fold."""
     everyone = np.arange(len(slices))
     closest = nearest(places, everyone, everyone)
     labels = slices["label"].to_numpy()
@@ -87,10 +83,7 @@ def across_labels(
     places: NDArray[np.float64],
     above: float,
 ) -> list[Pair]:
-    """List pairs (row, row, correlation) of different labels that correlate above `above`.
-
-    `thumbnails` are uint8 (N, 96, 96), row by row those of `slices`; `places` their `coordinates`.
-    """
+    """List pairs (row, row, correlation) of different labels that correlate above `above`."""
     labels = slices["label"].to_numpy()
     found: dict[tuple[int, int], float] = {}
     for label in np.unique(labels):

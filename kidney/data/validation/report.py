@@ -53,11 +53,6 @@ def report_page(
     """Return the validation report as HTML.
 
     Args:
-        name: of the data set.
-        report: what was found.
-        slices: the manifest.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
-        near_duplicates: what `across_labels` returned.
         parts: part of each slice in the chosen fold; None where there is no split.
         doubtful: what `boundaries` returned, least sure first.
     """

@@ -95,11 +95,6 @@ def predictive_values(
 
     A test set holds findings far more often than a clinic does. At a prevalence of 1 % a
     sensitivity of 0.9 and a specificity of 0.8 are a PPV of 0.04.
-
-    Args:
-        sensitivity: share of the cases with the finding that are called positive, 0 to 1.
-        specificity: share of the cases without it that are not, 0 to 1.
-        prevalence: share of cases that have the finding, 0 to 1.
     """
     hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
     alarms, clear = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
@@ -119,8 +114,6 @@ def net_benefit(
     Calling no case positive has 0.
 
     Args:
-        positive: bool (N,), with both kinds.
-        probability: float (N,), of the finding.
         thresholds: float (T,), from which probability on one would act, above 0 and below 1.
         prevalence: None: that of `positive`.
 
@@ -152,10 +145,6 @@ class Curves(TypedDict):
 
 def curves(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Curves:
     """Return both curves with at most 200 points.
-
-    Args:
-        positive: bool (N,).
-        score: float (N,), high means positive.
 
     Returns:
         fpr, tpr from (0, 0) to (1, 1); precision, 1 by convention where nothing is called positive;
@@ -200,13 +189,7 @@ def group_weights(groups: NDArray[np.str_]) -> NDArray[np.float64]:
 def scan_predictions(
     labels: Labels, probabilities: Probabilities, scans: NDArray[np.str_]
 ) -> ScanPredictions:
-    """Return the prediction for each scan, its slices pooled by `kidney.artifact.series.pool`.
-
-    Args:
-        labels: int64 (N,), class indices below K.
-        probabilities: float (N, K).
-        scans: (N,) the scan of each slice.
-    """
+    """Return the prediction for each scan, its slices pooled by `kidney.artifact.series.pool`."""
     names, scan_of, slices = np.unique(scans, return_inverse=True, return_counts=True)
     classes = probabilities.shape[1]
     counts = np.bincount(scan_of * classes + labels, minlength=len(names) * classes)
@@ -222,11 +205,6 @@ def group_figures(
     predictions: pd.DataFrame, classes: Sequence[str], repeats: int = REPEATS
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Return the figures of each group of slices, to see which patients a model serves worse.
-
-    Args:
-        predictions: the columns of predictions.csv.
-        classes: K names, columns of `predictions`.
-        repeats: resamples of whole patients.
 
     Returns:
         kind of group (phase, plane, size) -> group -> scans, slices and figures with intervals over

@@ -38,9 +38,6 @@ def worst_examples(
     """Return the worst slice of each of the worst scans with its evidence.
 
     Args:
-        result: what `evaluate` returned.
-        predictions: the table that `result` was made of.
-        slice_of: row of `predictions` -> slice uint8 (H, W).
         explain: row and slice -> evidence of the K classes and where it lies; of a table of pooled
             folds, by the model of the row's fold.
     """

@@ -30,12 +30,7 @@ _FIGURES = {
 
 
 def localisation_page(result: Localisation, pictures: Sequence[tuple[bytes, str]]) -> str:
-    """Return the page as HTML.
-
-    Args:
-        result: the figures.
-        pictures: PNG and caption of each slice.
-    """
+    """Return the page as HTML."""
     model, data = result.model, result.data
     lead = (
         f"{result.slices:,} slices of {result.patients} patients whose lesions somebody has "
@@ -75,8 +70,6 @@ def tiles(
     """Return the slice, and then each map with its peak over it, all with the lesion outlined.
 
     Args:
-        pixels: uint8 (H, W).
-        lesion: bool (H, W).
         maps: (H, W) as `enlarge` lays it, and how it lies to the lesion.
 
     Returns:

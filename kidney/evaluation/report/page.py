@@ -35,12 +35,8 @@ def report_page(
     """Return the evaluation report as one HTML file that loads nothing.
 
     Args:
-        result: what `evaluate` returned.
-        predictions: the table that `result` was made of.
-        examples: slices of the worst scans; see `worst_examples`.
         random: the result of the same recipe on the leaky split. A leaky result has no page of its
             own: what comes back for one says so and shows no figure.
-        external: the result of the same model on a set from elsewhere.
     """
     head = {
         "title": f"Evaluation of {result.model.backbone} on {result.data.name}",
