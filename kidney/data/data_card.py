@@ -19,7 +19,7 @@ from kidney.data.validation.confounders import KINDS, STRONG, by_scan
 from kidney.data.validation.leakage import Leakage
 from kidney.data.validation.report import ValidationReport
 from kidney.errors import DataError
-from kidney.reporting.markdown import card, table
+from kidney.reporting.pages import card, table
 
 _LEAKS = {
     "test slices with a near copy in training": "near_copies",

@@ -24,6 +24,8 @@ from kidney.evaluation.metrics.classification import (
     curves,
     evenly_spaced,
     figures,
+    groups_of,
+    labels_of,
     net_benefit,
     predictive_values,
     scan_predictions,
@@ -32,9 +34,8 @@ from kidney.evaluation.metrics.decisions import (
     area_under_risk_coverage,
     risk_coverage,
     set_coverage,
-    set_size,
 )
-from kidney.evaluation.result import EvaluationResult
+from kidney.evaluation.result import EvaluationResult, Group
 
 _RISK_COVERAGE_POINTS = 100
 PREVALENCES = (0.003, 0.01, 0.05)  # of a finding: incidental on any CT, to a selected clinic
@@ -116,7 +117,7 @@ def evaluate(
         },
         "predictive_values": _predictive_values(answers),
         "decision_curves": _decision_curves(answers),
-        "groups": _groups(predictions, answers, scans),
+        "groups": _groups(predictions, answers),
         "scans_ranked": _ranked(answers, scans, of_scans),
         "ood": ood,
     }
@@ -145,7 +146,7 @@ class _Answers:
 
 
 def _answers(predictions: pd.DataFrame, classes: Sequence[str]) -> _Answers:
-    labels = predictions["label"].map(list(classes).index).to_numpy(np.int64)
+    labels = labels_of(predictions, classes)
     probabilities = predictions[list(classes)].to_numpy(np.float64)
     return _Answers(
         classes=classes,
@@ -189,7 +190,7 @@ def _figures(a: _Answers) -> dict[str, float]:
             f"set_coverage_{name}": set_coverage(a.sets[a.labels == k], a.labels[a.labels == k])
             for k, name in enumerate(a.classes)
         },
-        "set_size": set_size(a.sets),
+        "set_size": float(a.sets.sum(axis=1).mean()),
         **of_findings,
         "answered": _mean(a.answered),
         "answered_accuracy": _mean(a.right[a.answered]),
@@ -242,33 +243,19 @@ def _scan_figures(
     return patient_intervals(of_rows, patients, of_scans.labels)
 
 
-def _groups(
-    predictions: pd.DataFrame, answers: _Answers, scans: NDArray[np.str_]
-) -> dict[str, dict[str, Any]]:
-    columns = {
-        "phase": predictions["phase"],
-        "plane": predictions["plane"],
-        "size": predictions["width"].astype(str) + " x " + predictions["height"].astype(str),
-    }
-    return {
-        name: {
-            str(value): _group(answers, scans, np.flatnonzero(column.to_numpy() == value))
-            for value in sorted(column.unique())
-        }
-        for name, column in columns.items()
-    }
-
-
-def _group(answers: _Answers, scans: NDArray[np.str_], rows: NDArray[np.int64]) -> dict[str, Any]:
-    every = figures(answers.labels[rows], answers.probabilities[rows], answers.classes)
-    return {
-        "slices": len(rows),
-        "scans": len(np.unique(scans[rows])),
-        "figures": {
-            name: None if math.isnan(value) else value
-            for name, value in _only(every, _OF_GROUPS).items()
-        },
-    }
+def _groups(predictions: pd.DataFrame, a: _Answers) -> dict[str, dict[str, Group]]:
+    found: dict[str, dict[str, Group]] = {}
+    for kind, value, rows in groups_of(predictions):
+        every = figures(a.labels[rows], a.probabilities[rows], a.classes)
+        found.setdefault(kind, {})[value] = Group(
+            slices=len(rows),
+            scans=predictions["scan"].iloc[rows].nunique(),
+            figures={
+                name: None if math.isnan(value) else value
+                for name, value in _only(every, _OF_GROUPS).items()
+            },
+        )
+    return found
 
 
 def _ranked(

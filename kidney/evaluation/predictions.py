@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from kidney.artifact.decision import Rules, decide
 from kidney.evaluation.report.cards import model_card, model_card_markdown
-from kidney.evaluation.report.examples import Example
-from kidney.evaluation.report.page import report_page
+from kidney.evaluation.report.page import Example, report_page
 from kidney.evaluation.result import EvaluationResult
 from kidney.files import write_text
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from kidney.artifact.card import Benchmark, ConversionVerification, ModelCard
 from kidney.artifact.predictor import Prediction, Predictor
 from kidney.artifact.reader import read_artifact
-from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.metrics.classification import macro_auroc
 from kidney.export.benchmark import benchmark
 from kidney.export.build import benchmark_line, converted_path, metrics_of, utc_now
 from kidney.export.onnx import BACKBONE, write_onnx
@@ -68,14 +68,13 @@ def agreement(
     original: Sequence[Prediction],
     converted: Sequence[Prediction],
     labels: NDArray[np.int64],
-    classes: Sequence[str],
 ) -> Agreement:
     """Compare the predictions of two files on the same N slices."""
     before, after = (
         np.stack([one.probabilities for one in predictions])
         for predictions in (original, converted)
     )
-    auroc, kept = (figures(labels, one, classes)["macro_auroc"] for one in (before, after))
+    auroc, kept = (macro_auroc(labels, one) for one in (before, after))
     return Agreement(
         auroc=kept,
         auroc_lost=auroc - kept,
@@ -178,7 +177,7 @@ def _first_that_agrees(
         model = convert()
         write_onnx(model, card, path)
         after = Predictor(path).predict(slices)
-        compared = agreement(before, after, labels, card.classes)
+        compared = agreement(before, after, labels)
         print(f"{card.precision}, {name}: {compared}", flush=True)
         if not compared.violations():
             return name, model, after, compared

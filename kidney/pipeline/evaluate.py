@@ -17,11 +17,11 @@ from kidney.data.ingest import ingest
 from kidney.errors import ConfigError
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.predictions import FILES, predictions_of, write_result
-from kidney.evaluation.report.examples import worst_examples
+from kidney.evaluation.report.page import worst_examples
 from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
-from kidney.models.explain import explain
+from kidney.models.classifier import explain
 from kidney.pipeline.checkpoints import choose_checkpoint, datamodule_of
 from kidney.pipeline.data_stages import origin_of
 from kidney.pipeline.entry import tracking_of, workspace_of

@@ -28,8 +28,7 @@ from kidney.evaluation.report.localisation_page import NAMES, localisation_page,
 from kidney.evaluation.result import Localisation
 from kidney.files import whole_folder, write_text
 from kidney.models.checkpoint import load_checkpoint
-from kidney.models.classifier import KidneyClassifier
-from kidney.models.explain import explain, grad_cam
+from kidney.models.classifier import KidneyClassifier, explain, grad_cam
 from kidney.pipeline.checkpoints import choose_checkpoint
 from kidney.pipeline.data_stages import origin_of
 from kidney.pipeline.entry import tracking_of, workspace_of

@@ -17,9 +17,8 @@ from kidney.errors import ImageError, KidneyError
 from kidney.imaging.windows import window_named
 from kidney.remote.http import RefusedError
 from kidney.remote.object_store import is_object, read_object
-from kidney.scoring.decode import decode
 from kidney.scoring.results import SLICES, Results
-from kidney.scoring.rows import error_row, slice_row
+from kidney.scoring.rows import decode, error_row, slice_row
 
 _AHEAD = 8  # files that are read while others are scored: object stores are slow to respond
 _MAX_BYTES = 1 << 30  # of a file; what decodes to more slices than are read has less

@@ -21,7 +21,7 @@ from kidney.evaluation.metrics.calibration import (
     class_prior,
     fit_temperature,
 )
-from kidney.evaluation.metrics.classification import figures, group_weights
+from kidney.evaluation.metrics.classification import group_weights, labels_of, macro_auroc
 from kidney.evaluation.metrics.decisions import fit_rules
 from kidney.evaluation.metrics.ood import Scored, ood_figures
 from kidney.evaluation.predictions import predictions_of
@@ -78,13 +78,13 @@ def calibrate(
     logits = np.concatenate([output.logits for output in outputs])
     scores = np.concatenate([output.ood_scores for output in outputs])
     classes = list(spec.hparams.classes)
-    labels = slices["label"].map(classes.index).to_numpy(np.int64)
+    labels = labels_of(slices, classes)
     # Patients and not scans, since a new scan is that of a new patient.
     patients = slices["patient"].to_numpy().astype(np.str_)
     weights = group_weights(patients)
     trained = data.slices.iloc[data.rows(*parts)]
     prior = class_prior(
-        trained["label"].map(classes.index).to_numpy(np.int64),
+        labels_of(trained, classes),
         group_weights(trained["scan"].to_numpy().astype(np.str_)),  # as the sampler draws them
         len(classes),
     )
@@ -96,7 +96,7 @@ def calibrate(
     probabilities = torch.from_numpy(logits / temperature).softmax(dim=1).numpy()
     rules = fit_rules(labels, probabilities, patients, scores, classes, **spec.decisions)
     predictions = predictions_of(slices, classes, probabilities, logits, rules, scores)
-    area = figures(labels, probabilities, classes)["macro_auroc"]
+    area = macro_auroc(labels, probabilities)
     return Calibration(rules, predictions, 0.0 if np.isnan(area) else area)
 
 

@@ -7,7 +7,7 @@ once. The locator is fitted once a backbone, on phantoms whose kidneys are known
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from kidney.data.phantom.locator_set import SCANS, locator_set
 from kidney.files import whole_file
 from kidney.models.augment import augment
+from kidney.models.checkpoint import Hparams
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.locator import fit_locator
 from kidney.models.ood import HISTOGRAM_BINS
@@ -28,20 +29,14 @@ from kidney.models.prepare import body_region, cut_out
 
 
 def features_path(
-    folder: Path,
-    data: str,
-    weights: str,
-    backbone: str,
-    image_size: int,
-    stages: Sequence[int],
-    trainable: str,
-    augmentation: int,
+    folder: Path, data: str, weights: str, hparams: Hparams, augmentation: int
 ) -> Path:
-    """Name the file by all that its content depends on."""
+    """Name the file of the frozen part's features by all that its content depends on."""
     key = [
-        data, weights, backbone, image_size, list(stages), trainable, HISTOGRAM_BINS, augmentation
+        data, weights, hparams.backbone, hparams.image_size, list(hparams.stages),
+        hparams.trainable, HISTOGRAM_BINS, augmentation,
     ]  # fmt: skip
-    return folder / f"features-{backbone}-{_digest(key)}.npy"
+    return folder / f"features-{hparams.backbone}-{_digest(key)}.npy"
 
 
 def _digest(key: list[object]) -> str:

@@ -96,16 +96,8 @@ class TrainingSpec:
 
     def features_path(self, lineage: Lineage, augmentation: int) -> Path:
         """Return where the features of the frozen part are kept."""
-        return features_path(
-            self.workspace.cache,
-            lineage.data.fingerprint,
-            lineage.weights,
-            self.hparams.backbone,
-            self.hparams.image_size,
-            self.hparams.stages,
-            self.hparams.trainable,
-            augmentation,
-        )
+        data, weights = lineage.data.fingerprint, lineage.weights
+        return features_path(self.workspace.cache, data, weights, self.hparams, augmentation)
 
     def datamodule_with_features(self, validation_fold: int, lineage: Lineage) -> KidneyDataModule:
         """Return the data module of a finished fit after its setup, with features if it has any."""

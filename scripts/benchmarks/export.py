@@ -106,10 +106,10 @@ def _quantise(
     before = Predictor(original).predict(judges)
     for recipe in tried:
         write_onnx(quantize(model, recipe, measured), card, made)
-        judged = agreement(before, Predictor(made).predict(judges), labels, slices.classes)
+        judged = agreement(before, Predictor(made).predict(judges), labels)
         if not judged.violations():
             break
-    return recipe.name, agreement(before, before, labels, slices.classes).auroc, judged
+    return recipe.name, agreement(before, before, labels).auroc, judged
 
 
 def _fit_head(classifier: KidneyClassifier, slices: Slices) -> None:

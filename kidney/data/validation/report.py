@@ -17,7 +17,7 @@ from kidney.data.validation.confounders import Confounder
 from kidney.data.validation.leakage import Leakage, Pair
 from kidney.plots.charts import dots
 from kidney.plots.style import svg
-from kidney.reporting.html import page, picture
+from kidney.reporting.pages import page, picture
 
 _SCANS_SHOWN = 8
 

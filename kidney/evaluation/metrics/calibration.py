@@ -4,12 +4,12 @@
 each slice, 0 to 1; `right` bool (N,), whether its class is the true one; `patients` (N,).
 """
 
-from typing import TypedDict
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit, softmax
+
+from kidney.evaluation.result import Bin
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)
@@ -17,16 +17,6 @@ _EDGE = 1e-6  # probabilities of 0 and 1 have no logit
 _NEWTON_STEPS = 50
 _LONGEST_STEP = 2.0
 _SINGULAR = 1e12
-
-
-class Bin(TypedDict):
-    """Predictions of about the same confidence."""
-
-    low: float  # confidence from which the bin reaches, 0 to 1,
-    high: float  # up to here, itself only in the last bin
-    confidence: float  # the mean of the highest probabilities in it
-    accuracy: float  # the share of its predictions that are right
-    share: float  # the share of all predictions that lie in it
 
 
 def fit_temperature(
@@ -158,46 +148,29 @@ def brier_score(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) 
     return float(((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def reliability(
-    confidence: NDArray[np.floating],
-    right: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> list[Bin]:
-    """Return the bins of the reliability diagram that hold predictions: 15 of equal width.
-
-    Args:
-        confidence: float (N,), the highest probability of each slice, 0 to 1.
-        right: bool (N,), whether its class is the true one.
-        weights: float (N,), what a slice counts; None: all the same.
-    """
-    share, confident, accurate = _sums(confidence, right, weights)
+def reliability(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> list[Bin]:
+    """Return the bins of the reliability diagram that hold predictions: 15 of equal width."""
+    share, confident, accurate = _sums(confidence, right)
     return [
-        {
-            "low": number / BINS,
-            "high": (number + 1) / BINS,
-            "confidence": float(confident[number] / share[number]),
-            "accuracy": float(accurate[number] / share[number]),
-            "share": float(share[number]),
-        }
+        Bin(
+            low=number / BINS,
+            high=(number + 1) / BINS,
+            confidence=float(confident[number] / share[number]),
+            accuracy=float(accurate[number] / share[number]),
+            share=float(share[number]),
+        )
         for number in np.flatnonzero(share).tolist()
     ]
 
 
-def expected_calibration_error(
-    confidence: NDArray[np.floating],
-    right: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> float:
+def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
     """Return the expected calibration error of the most probable class, 0 to 1.
 
     The mean over the bins of `reliability`, weighted by share, of |accuracy - confidence| (Naeini
     et al. 2015; 15 bins of equal width as Guo et al. 2017). Chance alone makes it positive, since
     few patients in a bin differ from their expectation: see `error_by_chance`.
-
-    Args:
-        weights: float (N,), what a slice counts; None: all the same.
     """
-    _, confident, accurate = _sums(confidence, right, weights)
+    _, confident, accurate = _sums(confidence, right)
     return float(np.abs(confident - accurate).sum())
 
 
@@ -225,15 +198,9 @@ def error_by_chance(
     return np.array(errors)
 
 
-def _sums(
-    confidence: NDArray[np.floating],
-    right: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None,
-) -> NDArray[np.float64]:
+def _sums(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return for each bin its share, and that times its mean confidence and accuracy: (3, 15)."""
-    weights = np.ones(len(confidence)) if weights is None else weights
-    weights = weights / weights.sum()
     # A float32 softmax may end a little above 1.
     number = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-    parts = (weights, weights * confidence, weights * right)
-    return np.array([np.bincount(number, part, BINS) for part in parts], dtype=np.float64)
+    parts = (np.ones(len(confidence)), confidence, right)
+    return np.array([np.bincount(number, part, BINS) for part in parts]) / len(confidence)

@@ -3,8 +3,8 @@
 Throughout, `labels` is int64 (N,), class indices below K, and `probabilities` is float (N, K).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from kidney.artifact.series import pool
-from kidney.evaluation.metrics.bootstrap import REPEATS, Interval, patient_intervals
+from kidney.evaluation.metrics.bootstrap import REPEATS, patient_intervals
+from kidney.evaluation.result import Curves, GroupFigures
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating]
 
 POINTS = 200  # of a curve in a report
 GROUP_FIGURES = ("accuracy", "macro_auroc")
+
+
+def labels_of(table: pd.DataFrame, classes: Sequence[str]) -> Labels:
+    """Return the place of each row's label among the classes, int64 (N,)."""
+    return table["label"].map(list(classes).index).to_numpy(np.int64)
 
 
 def confusion(labels: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
@@ -105,7 +111,6 @@ def net_benefit(
     positive: NDArray[np.bool_],
     probability: NDArray[np.floating],
     thresholds: NDArray[np.floating],
-    prevalence: float | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the decision curve: the net benefit of the model, and of calling every case positive.
 
@@ -115,12 +120,11 @@ def net_benefit(
 
     Args:
         thresholds: float (T,), from which probability on one would act, above 0 and below 1.
-        prevalence: None: that of `positive`.
 
     Returns:
         float (T,) twice; at most the prevalence.
     """
-    prevalence = float(positive.mean()) if prevalence is None else prevalence
+    prevalence = float(positive.mean())
     called = probability >= thresholds[:, None]
     tpr, fpr = called[:, positive].mean(axis=1), called[:, ~positive].mean(axis=1)
     odds = thresholds / (1 - thresholds)
@@ -132,17 +136,6 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else float("nan")
 
 
-class Curves(TypedDict):
-    """ROC and precision-recall at the same thresholds, from the highest on; empty lists where the
-    class or the rest does not occur.
-    """
-
-    fpr: list[float]
-    tpr: list[float]
-    precision: list[float]
-    recall: list[float]
-
-
 def curves(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Curves:
     """Return both curves with at most 200 points.
 
@@ -151,16 +144,16 @@ def curves(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Curves:
         recall, equal to tpr.
     """
     if not positive.any() or positive.all():
-        return {"fpr": [], "tpr": [], "precision": [], "recall": []}
+        return Curves(fpr=[], tpr=[], precision=[], recall=[])
     fpr, tpr, _ = roc_curve(positive, score, drop_intermediate=False)
     precision, recall, _ = precision_recall_curve(positive, score)
     shown = evenly_spaced(len(fpr), POINTS)
-    return {
-        "fpr": fpr[shown].tolist(),
-        "tpr": tpr[shown].tolist(),
-        "precision": precision[::-1][shown].tolist(),
-        "recall": recall[::-1][shown].tolist(),
-    }
+    return Curves(
+        fpr=fpr[shown].tolist(),
+        tpr=tpr[shown].tolist(),
+        precision=precision[::-1][shown].tolist(),
+        recall=recall[::-1][shown].tolist(),
+    )
 
 
 def evenly_spaced(length: int, most: int) -> NDArray[np.int64]:
@@ -201,43 +194,40 @@ def scan_predictions(
     )
 
 
+def groups_of(predictions: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+    """Yield the groups of the slices in predictions.csv: kind (phase, plane, size), value, rows."""
+    sizes = predictions["width"].astype(str) + " x " + predictions["height"].astype(str)
+    for kind in ("phase", "plane", "size"):
+        column = sizes if kind == "size" else predictions[kind]
+        for value in sorted(column.unique()):
+            yield kind, str(value), np.flatnonzero(column.to_numpy() == value)
+
+
 def group_figures(
     predictions: pd.DataFrame, classes: Sequence[str], repeats: int = REPEATS
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> dict[str, dict[str, GroupFigures]]:
     """Return the figures of each group of slices, to see which patients a model serves worse.
 
     Returns:
-        kind of group (phase, plane, size) -> group -> scans, slices and figures with intervals over
-        patients. The values are those that `evaluate` gives of the groups without intervals.
+        kind of group (phase, plane, size) -> group -> figures with intervals over patients. The
+        values are those that `evaluate` gives of the groups without intervals.
     """
-    sizes = predictions["width"].astype(str) + " x " + predictions["height"].astype(str)
-    columns: Mapping[str, pd.Series[Any]] = {
-        "phase": predictions["phase"],
-        "plane": predictions["plane"],
-        "size": sizes,
-    }
-    return {
-        kind: {
-            str(value): {
-                "scans": int(predictions["scan"][column == value].nunique()),
-                "slices": int((column == value).sum()),
-                "figures": _group_intervals(predictions[column == value], classes, repeats),
-            }
-            for value in sorted(column.unique())
-        }
-        for kind, column in columns.items()
-    }
+    found: dict[str, dict[str, GroupFigures]] = {}
+    for kind, value, own in groups_of(predictions):
+        group = predictions.iloc[own]
+        labels = labels_of(group, classes)
+        probabilities = group[list(classes)].to_numpy(np.float64)
 
+        def of_rows(
+            rows: NDArray[np.int64], labels: Labels = labels, values: Probabilities = probabilities
+        ) -> dict[str, float]:
+            every = figures(labels[rows], values[rows], classes)
+            return {name: every[name] for name in GROUP_FIGURES}
 
-def _group_intervals(
-    predictions: pd.DataFrame, classes: Sequence[str], repeats: int
-) -> dict[str, Interval]:
-    labels = predictions["label"].map(list(classes).index).to_numpy(np.int64)
-    probabilities = predictions[list(classes)].to_numpy(np.float64)
-
-    def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
-        every = figures(labels[rows], probabilities[rows], classes)
-        return {name: every[name] for name in GROUP_FIGURES}
-
-    patients = predictions["patient"].to_numpy().astype(np.str_)
-    return patient_intervals(of_rows, patients, labels, repeats)
+        patients = group["patient"].to_numpy().astype(np.str_)
+        found.setdefault(kind, {})[value] = GroupFigures(
+            scans=group["scan"].nunique(),
+            slices=len(group),
+            figures=patient_intervals(of_rows, patients, labels, repeats),
+        )
+    return found

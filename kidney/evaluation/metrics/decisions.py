@@ -190,37 +190,12 @@ def class_set_threshold(
     return operating_point(own, patients, coverage)
 
 
-def prediction_sets(
-    probabilities: NDArray[np.floating], set_from: NDArray[np.floating]
-) -> NDArray[np.bool_]:
-    """Return which classes are in the set of each slice, bool (N, K), by thresholds (K,).
-
-    The most probable class always is; that can only add to the coverage.
-    """
-    sets = probabilities >= set_from
-    sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
-    return sets
-
-
-def set_coverage(
-    sets: NDArray[np.bool_], labels: NDArray[np.int64], weights: NDArray[np.floating] | None = None
-) -> float:
+def set_coverage(sets: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
     """Return the share of slices whose true class is in their set, 0 to 1; NaN without any."""
-    if not len(labels):
-        return float("nan")
-    return float(np.average(sets[np.arange(len(sets)), labels], weights=weights))
+    return float(sets[np.arange(len(sets)), labels].mean()) if len(labels) else float("nan")
 
 
-def set_size(sets: NDArray[np.bool_], weights: NDArray[np.floating] | None = None) -> float:
-    """Return the mean number of classes in a set, 1 to K, weighted if asked for."""
-    return float(np.average(sets.sum(axis=1), weights=weights))
-
-
-def risk_coverage(
-    confidence: NDArray[np.floating],
-    wrong: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> Curve:
+def risk_coverage(confidence: NDArray[np.floating], wrong: NDArray[np.bool_]) -> Curve:
     """Return what happens when answers are accepted from the most confident on.
 
     Equally confident answers are accepted together, so the order of the slices plays no part.
@@ -228,31 +203,23 @@ def risk_coverage(
     Args:
         confidence: float (N,), the highest probability of each slice.
         wrong: bool (N,), whether its class is not the true one.
-        weights: float (N,), what a slice counts; None: all the same.
 
     Returns:
         For each distinct confidence, from the highest on: itself as threshold; the coverage, the
-        weight of the accepted answers of all, rising to 1; the risk, the weight of the wrong ones
-        among the accepted.
+        share of all answers that are accepted, rising to 1; the risk, the share of wrong ones among
+        the accepted.
     """
-    weights = np.ones(len(confidence)) if weights is None else weights
     thresholds, rank = np.unique(-confidence, return_inverse=True)
-    accepted = np.cumsum(np.bincount(rank, weights))
-    errors = np.cumsum(np.bincount(rank, weights * wrong))
-    return -thresholds, accepted / accepted[-1], errors / accepted
+    accepted = np.cumsum(np.bincount(rank))
+    return -thresholds, accepted / accepted[-1], np.cumsum(np.bincount(rank, wrong)) / accepted
 
 
-def area_under_risk_coverage(
-    confidence: NDArray[np.floating],
-    wrong: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> float:
+def area_under_risk_coverage(confidence: NDArray[np.floating], wrong: NDArray[np.bool_]) -> float:
     """Return the mean risk over all coverages (AURC, Geifman and El-Yaniv 2017), 0 to 1.
 
-    Low is good; the error rate itself where the confidence says nothing of the errors. Arguments as
-    in `risk_coverage`.
+    Low is good; the error rate itself where the confidence says nothing of the errors.
     """
-    _, coverage, risk = risk_coverage(confidence, wrong, weights)
+    _, coverage, risk = risk_coverage(confidence, wrong)
     return float(risk @ np.diff(coverage, prepend=0.0))
 
 

@@ -26,8 +26,8 @@ from kidney.evaluation.report.wording import (
 )
 from kidney.evaluation.result import EvaluationResult, Figure, GroupFigures, Localisation
 from kidney.reporting.labels import figure_name, number, value_and_interval, with_interval
-from kidney.reporting.markdown import card as hub_card
-from kidney.reporting.markdown import table
+from kidney.reporting.pages import card as hub_card
+from kidney.reporting.pages import table
 
 USE = (
     "Research on CT slices of the kidney, 8-bit grey. It supports readers who also see the images; "

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from kidney.artifact.overlay import evidence_overlay, png_bytes, within
 from kidney.evaluation.metrics.localisation import Placed
 from kidney.evaluation.result import Localisation
-from kidney.reporting.html import page, picture
+from kidney.reporting.pages import page, picture
 
 _SIDE = 320  # pixels of a slice on the page at most
 _OUTLINE = (64, 224, 120)
