@@ -6,6 +6,7 @@ Throughout, `thumbnails` are uint8 (N, 96, 96), and pairs and runs name their ro
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.fft import dctn
 from scipy.spatial import cKDTree
 
 _COARSE_SIDE = 16
@@ -110,12 +111,9 @@ def _slow_waves(coarse: NDArray[np.float32]) -> NDArray[np.float64]:
     The transform is a rotation, so leaving coefficients out never moves two slices apart. Principal
     axes would hold more in fewer numbers, but to fit them takes seconds on a busy machine.
     """
-    k = np.arange(_COARSE_SIDE)
-    waves = np.cos(np.pi * (k[None] + 0.5) * k[:_WAVES, None] / _COARSE_SIDE)
-    waves *= np.where(k[:_WAVES, None] == 0, np.sqrt(0.5), 1) * np.sqrt(2 / _COARSE_SIDE)
-    pictures = coarse.reshape(-1, _COARSE_SIDE, _COARSE_SIDE)
-    slow = np.einsum("ai,nij,bj->nab", waves, pictures, waves, optimize=True)
-    return np.asarray(slow.reshape(len(coarse), -1)[:, 1:], dtype=np.float64)
+    pictures = coarse.reshape(-1, _COARSE_SIDE, _COARSE_SIDE).astype(np.float64)
+    slow = dctn(pictures, axes=(1, 2), norm="ortho")[:, :_WAVES, :_WAVES]
+    return np.asarray(slow.reshape(len(coarse), -1)[:, 1:])
 
 
 def _unit_vectors(pictures: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:
