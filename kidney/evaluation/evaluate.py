@@ -65,27 +65,13 @@ def evaluate(
         ood: figures of its out-of-distribution score; None where not measured.
 
     Returns:
-        None where a figure is not defined.
-
-        - classes; slices, scans, patients: counts.
-        - figures: name -> Interval over whole patients. Of slices: what `figures` gives; ece, see
-          `expected_calibration_error`; brier; calibration_slope_FINDING and
-          calibration_intercept_FINDING, see `calibration_line`; set_coverage, set_coverage_CLASS
-          and set_size of the prediction sets; sensitivity_FINDING and specificity_FINDING at the
-          operating points; missed_alone_FINDING, the share of its slices that stand without a
-          radiologist as another class; answered, the share that stands; answered_accuracy, among
-          these; aurc, see `area_under_risk_coverage`.
-        - scan_figures: likewise for the answers of whole scans, see `scan_predictions`.
-        - confusion, scan_confusion: counts, true class in rows, most probable class in columns.
-        - reliability: the bins of the ECE. ece_by_chance: the Interval of the ECE that these
-          probabilities would show if they were true, see `error_by_chance`.
-        - risk_coverage: lists coverage and risk, about 100 points.
-        - curves: class -> fpr, tpr, precision, recall, see `curves`.
-        - predictive_values: finding -> prevalence -> ppv, npv at the operating point.
-        - decision_curves: finding -> threshold, model, everyone, see `net_benefit`; at the
-          prevalence of this set.
-        - groups: phase, plane and size -> value -> slices, scans and figures without intervals.
-        - scans_ranked: worst first.
+        None where a figure is not defined. The figures of slices, with intervals over whole
+        patients: what `figures` gives; ece, see `expected_calibration_error`; brier;
+        calibration_slope_FINDING and calibration_intercept_FINDING, see `calibration_line`;
+        set_coverage, set_coverage_CLASS and set_size of the prediction sets; sensitivity_FINDING
+        and specificity_FINDING at the operating points; missed_alone_FINDING, the share of its
+        slices that stand without a radiologist as another class; answered, the share that stands;
+        answered_accuracy, among these; aurc, see `area_under_risk_coverage`.
     """
     answers = _answers(predictions, classes)
     scans = _texts(predictions["scan"])

@@ -30,11 +30,7 @@ _DECIDE = ("seed", "batch_size", "slices_per_scan", "augmentations")  # of the t
 
 
 def train_stage(cfg: DictConfig, slices: pd.DataFrame, split: Split) -> float:
-    """Train what the configuration asks for and print what came of it.
-
-    Raises:
-        KidneyError: data, weights or settings do not fit; the message says what to do.
-    """
+    """Train what the configuration asks for and print what came of it."""
     if is_sweep():
         refuse_distributed_sweep(cfg.trainer.strategy)
     if cfg.search:

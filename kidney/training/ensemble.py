@@ -50,9 +50,6 @@ def train(spec: TrainingSpec, parent: str | None = None, copy_to: Path | None = 
 
     Args:
         copy_to: where to put a copy of the checkpoint.
-
-    Raises:
-        KidneyError: data, weights or settings do not fit; the message says what to do.
     """
     if spec.freezes and spec.strategy.startswith("ddp"):
         raise ConfigError(

@@ -42,9 +42,6 @@ def fit(
 
     Args:
         validation_fold: the validation part; the training part is all but it and the test fold.
-
-    Raises:
-        KidneyError: data, weights or settings do not fit; the message says what to do.
     """
     keep_freed_memory()
     _silence_lightning()
