@@ -18,6 +18,7 @@ HATCHES = ("", "//", "..", "xx")
 DASHES = ("-", "--", ":", "-.")
 INK, SOFT, LINE, PAPER = "#1b2733", "#5b6b7a", "#d9e0e6", "#ffffff"
 WIDE, NARROW = 6.4, 4.8  # inches; a narrow chart can be read on a phone
+_SIDE, _CAPTION = 1.55, 0.17  # inches of a picture of a sheet, and of a line above it
 _STYLE: Any = {
     "figure.dpi": 110,
     "font.size": 10,
@@ -82,10 +83,6 @@ def svg(figure: Figure, alt: str) -> Markup:
         drawn = drawn.replace(colour, f"var({variable}, {colour})")
     head = f'<svg class="chart" role="img" aria-label="{escape(alt)}" {box[0]}>'
     return Markup(f"{head}{drawn}</svg>")
-
-
-_SIDE = 1.55  # inches of a picture
-_CAPTION = 0.17  # inches of a line
 
 
 def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], columns: int) -> Figure:

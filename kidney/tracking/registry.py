@@ -32,6 +32,7 @@ from kidney.files import sha256
 from kidney.remote.mlflow_rest import FILES, Reference, Source, file_of
 from kidney.tracking.runs import Tracking, end_run, start_run
 
+EVALUATION = "evaluation"  # folder of a version
 CHAMPION = "champion"
 PREVIOUS = "previous"
 WITHDRAWN = "withdrawn"
@@ -252,9 +253,6 @@ def _version(found: ModelVersion) -> Version:
 
 def _called(version: Version | None) -> str:
     return f"version {version.number}" if version else "none"
-
-
-EVALUATION = "evaluation"
 
 
 def write_version(
