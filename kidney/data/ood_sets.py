@@ -13,7 +13,7 @@ from kidney.data.phantom.thorax import generate_thorax
 from kidney.errors import DataError, ImageTypeError
 from kidney.imaging.pictures import PICTURE_SUFFIXES
 from kidney.imaging.slices import read_slices
-from kidney.imaging.windows import ABDOMEN, Window, to_grey
+from kidney.imaging.windows import ABDOMEN, to_grey
 from kidney.imaging.zip_archive import is_archive, unpack
 
 Grey = NDArray[np.uint8]
@@ -76,7 +76,7 @@ def _clipped(values: NDArray[np.float64]) -> Grey:
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
+def read_ood_set(path: Path) -> OodSet:
     """Read photographs, or CT without a kidney, from a folder or an archive of one.
 
     Args:
@@ -95,9 +95,9 @@ def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
     with TemporaryDirectory() as folder:
         if is_archive(path):
             unpack(path, Path(folder))
-            found = _read_folder(Path(folder), window)
+            found = _read_folder(Path(folder))
         else:
-            found = _read_folder(path, window)
+            found = _read_folder(path)
     if not found.slices:
         raise DataError(
             f"Expected pictures in {path}, but no file there is one.",
@@ -106,12 +106,12 @@ def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
     return found
 
 
-def _read_folder(folder: Path, window: Window) -> OodSet:
+def _read_folder(folder: Path) -> OodSet:
     found = OodSet([], [])
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         name = str(file.relative_to(folder))
         try:
-            slices = read_slices(file, window, name)
+            slices = read_slices(file, ABDOMEN, name)
         except ImageTypeError:
             continue
         group = name if name.lower().endswith(PICTURE_SUFFIXES) else str(Path(name).parent)
