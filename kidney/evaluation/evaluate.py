@@ -26,6 +26,7 @@ from kidney.evaluation.metrics.classification import (
     figures,
     groups_of,
     labels_of,
+    mean_of,
     net_benefit,
     predictive_values,
     scan_predictions,
@@ -161,9 +162,9 @@ def _figures(a: _Answers) -> dict[str, float]:
     of_findings = {}
     for name in findings(a.classes):
         k = a.classes.index(name)
-        of_findings[f"sensitivity_{name}"] = _mean(a.suspected[a.labels == k, k])
-        of_findings[f"specificity_{name}"] = _mean(~a.suspected[a.labels != k, k])
-        of_findings[f"missed_alone_{name}"] = _mean((a.answered & ~a.right)[a.labels == k])
+        of_findings[f"sensitivity_{name}"] = mean_of(a.suspected[a.labels == k, k])
+        of_findings[f"specificity_{name}"] = mean_of(~a.suspected[a.labels != k, k])
+        of_findings[f"missed_alone_{name}"] = mean_of((a.answered & ~a.right)[a.labels == k])
         slope, intercept = calibration_line(a.probabilities[:, k], a.labels == k)
         of_findings[f"calibration_slope_{name}"] = slope
         of_findings[f"calibration_intercept_{name}"] = intercept
@@ -178,8 +179,8 @@ def _figures(a: _Answers) -> dict[str, float]:
         },
         "set_size": float(a.sets.sum(axis=1).mean()),
         **of_findings,
-        "answered": _mean(a.answered),
-        "answered_accuracy": _mean(a.right[a.answered]),
+        "answered": mean_of(a.answered),
+        "answered_accuracy": mean_of(a.right[a.answered]),
         "aurc": area_under_risk_coverage(a.confidence, ~a.right),
     }
 
@@ -188,7 +189,7 @@ def _predictive_values(a: _Answers) -> dict[str, dict[str, dict[str, float | Non
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for name in findings(a.classes):
         k = a.classes.index(name)
-        rates = (_mean(a.suspected[a.labels == k, k]), _mean(~a.suspected[a.labels != k, k]))
+        rates = (mean_of(a.suspected[a.labels == k, k]), mean_of(~a.suspected[a.labels != k, k]))
         found[name] = {
             f"{prevalence:g}": {
                 kind: None if math.isnan(value) else value
@@ -278,7 +279,3 @@ def _only(values: dict[str, float], wanted: tuple[str, ...]) -> dict[str, float]
         for name, value in values.items()
         if any(name.startswith(kind) if kind.endswith("_") else name == kind for kind in wanted)
     }
-
-
-def _mean(values: NDArray[np.bool_]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 
 from kidney.data.split import Split
 from kidney.errors import ConfigError
+from kidney.files import digest
 from kidney.models.checkpoint import Hparams
 from kidney.pipeline.entry import (
     is_sweep,
@@ -23,7 +24,7 @@ from kidney.pipeline.evaluate import comparisons
 from kidney.training.crossval import Pooled, cross_validate
 from kidney.training.ensemble import train
 from kidney.training.search import search
-from kidney.training.spec import TrainingSpec, digest
+from kidney.training.spec import TrainingSpec
 
 _MISSING = object()
 _DECIDE = ("seed", "batch_size", "slices_per_scan", "augmentations")  # of the top level

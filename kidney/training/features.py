@@ -5,8 +5,6 @@ part reuse them. Augmentation 0 are the slices as they are; each further one has
 once. The locator is fitted once a backbone, on phantoms whose kidneys are known.
 """
 
-import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from kidney.data.phantom.locator_set import SCANS, locator_set
-from kidney.files import whole_file
+from kidney.files import digest, whole_file
 from kidney.models.augment import augment
 from kidney.models.checkpoint import Hparams
 from kidney.models.classifier import KidneyClassifier
@@ -36,11 +34,7 @@ def features_path(
         data, weights, hparams.backbone, hparams.image_size, list(hparams.stages),
         hparams.trainable, HISTOGRAM_BINS, augmentation,
     ]  # fmt: skip
-    return folder / f"features-{hparams.backbone}-{_digest(key)}.npy"
-
-
-def _digest(key: list[object]) -> str:
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
+    return folder / f"features-{hparams.backbone}-{digest(key)}.npy"
 
 
 def frozen_features(
@@ -134,7 +128,7 @@ def locate_kidneys(classifier: KidneyClassifier, weights: str, cache: Path) -> N
     """
     backbone = classifier.backbone
     key = [weights, backbone.name, classifier.image_size, list(backbone.stages), SCANS]
-    path = cache / f"locator-{backbone.name}-{_digest(key)}.safetensors"
+    path = cache / f"locator-{backbone.name}-{digest(key)}.safetensors"
     if not path.is_file():
         print(f"Fitting the kidney locator to phantoms: {path}", flush=True)
         fit_locator(classifier.locator, *_located_phantoms(classifier.eval()))

@@ -1,8 +1,6 @@
 """What to train, on which data, and where its files and records go."""
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from kidney.data.cache import open_thumbnails
 from kidney.data.datamodule import KidneyDataModule
 from kidney.data.manifest import fingerprint
 from kidney.data.split import Split, check_folds, parts_of, split_fingerprint, validation_fold_of
+from kidney.files import digest
 from kidney.imaging.appearance import baseline
 from kidney.models.backbones import weights_identity
 from kidney.models.checkpoint import DataLineage, Hparams, Lineage, SplitLineage
@@ -165,9 +164,3 @@ def tags_of(lineage: Lineage) -> dict[str, str]:
 def model_of(lineage: Lineage, backbone: str) -> dict[str, str]:
     """Return what a result says of its model."""
     return {"backbone": backbone, "run": lineage.run, "code": lineage.code}
-
-
-def digest(content: Sequence[Any]) -> str:
-    """Return 10 hexadecimal digits of plain values."""
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -51,7 +51,7 @@ def auroc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
 def macro_auroc(labels: Labels, probabilities: Probabilities) -> float:
     """Return the mean of the one-against-rest areas of the classes that occur, 0 to 1, or NaN."""
     classes = range(probabilities.shape[1])
-    return _mean(np.array([auroc(labels == k, probabilities[:, k]) for k in classes]))
+    return mean_of(np.array([auroc(labels == k, probabilities[:, k]) for k in classes]))
 
 
 def figures(
@@ -71,27 +71,28 @@ def figures(
     own = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)
     return {
         "accuracy": float(np.diag(counts).sum() / counts.sum()),
-        "balanced_accuracy": _mean(recalls),
-        "macro_auroc": _mean(np.array(areas)),
+        "balanced_accuracy": mean_of(recalls),
+        "macro_auroc": mean_of(np.array(areas)),
         "loss": float(-np.log(own).mean()),
         **{f"recall_{name}": float(value) for name, value in zip(classes, recalls, strict=True)},
         **{f"auroc_{name}": value for name, value in zip(classes, areas, strict=True)},
     }
 
 
-def _mean(values: NDArray[np.floating]) -> float:
+def mean_of(values: NDArray[np.floating] | NDArray[np.bool_]) -> float:
+    """Return the mean of the values that are defined; NaN where none is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def sensitivity_of(probabilities: NDArray[np.floating], threshold: float) -> float:
     """Return the share of slices that have the finding and are suspected; NaN without any."""
-    return float((probabilities >= threshold).mean()) if len(probabilities) else float("nan")
+    return mean_of(probabilities >= threshold)
 
 
 def specificity_of(probabilities: NDArray[np.floating], threshold: float) -> float:
     """Return the share of slices without the finding that are not suspected; NaN without any."""
-    return float((probabilities < threshold).mean()) if len(probabilities) else float("nan")
+    return mean_of(probabilities < threshold)
 
 
 def predictive_values(
