@@ -238,13 +238,16 @@ def series_words(
         if on
     ]
     rest = [card.names[name] for name, count in series.suspected.items() if not count]
+    if slices[0].findings is not None:  # a model with maps knows where
+        seen = [one.text for one in series.findings if one.suspected]
+        rest = [card.names[one.finding] for one in series.findings if not one.suspected]
     return {
         **common,
         "foreign": False,
         "foreign_series": foreign,
         "count": f"{total} slices",
         "scope": f"these {total} slices",
-        "suspected": "" if foreign else ", ".join(seen),
+        "suspected": "" if foreign else "; ".join(seen),
         "not_suspected": "" if foreign else ", ".join(rest),
         "some_foreign": f"{left_out} of {total} slices" if left_out and not foreign else "",
         "some_unsure": f"{unsure} of {total} slices" if unsure and not common["unsure"] else "",
