@@ -22,8 +22,7 @@ from kidney.artifact.reader import read_artifact
 from kidney.evaluation.metrics.classification import macro_auroc
 from kidney.export.benchmark import benchmark
 from kidney.export.build import benchmark_line, converted_path, metrics_of, utc_now
-from kidney.export.onnx import BACKBONE, write_onnx
-from kidney.export.quantize import quantize, recipes
+from kidney.export.onnx import BACKBONE, quantize, recipes, write_onnx
 from kidney.export.verify import Slices
 from kidney.files import sha256, whole_file
 

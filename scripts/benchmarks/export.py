@@ -22,8 +22,7 @@ from kidney.data.cache import open_cache
 from kidney.data.manifest import read_manifest
 from kidney.export.benchmark import benchmark
 from kidney.export.convert import Agreement, agreement
-from kidney.export.onnx import to_onnx, write_onnx
-from kidney.export.quantize import Recipe, quantize, recipes
+from kidney.export.onnx import Recipe, quantize, recipes, to_onnx, write_onnx
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.prepare import prepare
 from kidney.pipeline.data_stages import prepare as prepare_data
