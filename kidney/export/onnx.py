@@ -1,7 +1,8 @@
 """Classifier -> one self-contained ONNX file with its card, and that graph in int8.
 
 Only the backbone becomes int8, and of it what keeps the evidence in place. Preprocessing and head
-stay in float32: they are a small part of the work, and rounding there would break the decomposition.
+stay in float32: they are a small part of the work, and rounding there would break the
+decomposition.
 """
 
 import math
