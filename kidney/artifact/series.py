@@ -61,7 +61,7 @@ class SeriesResult:
             where that stands; "not_a_kidney_ct" where no slice counts; else "needs_review".
         label: the finding that stands, else the class with the highest pooled probability.
         probabilities: float64 (C,), of the slices that count, pooled; see `pool`.
-        findings: all findings, in the order of the model's classes.
+        findings: all findings: the suspected ones first, by `urgency`.
         decisive: places of the slices to look at first: those of the suspected findings, or those
             that speak most for the label; the most telling first.
         counts: outcome -> how many slices have it; every class, "needs_review" and
@@ -131,6 +131,14 @@ def finding_score(
     return float(np.mean(probability[chosen], dtype=np.float64)), chosen.astype(np.int64)
 
 
+def urgency(found: SeriesFinding) -> tuple[bool, float]:
+    """Return the key that sorts suspected findings: a tumour first, it is the one not to miss.
+
+    Behind it the one that is furthest above its threshold.
+    """
+    return found.name != "tumor", found.threshold - found.score
+
+
 def read_series(
     probabilities: NDArray[np.floating],
     decisions: Sequence[Decision],
@@ -186,7 +194,7 @@ def read_series(
         outcome=outcome,
         label=label,
         probabilities=pooled,
-        findings=found,
+        findings=tuple(sorted(found, key=lambda one: (not one.suspected, *urgency(one)))),
         decisive=_decisive(rows, pooled, places, suspected),
         counts={name: outcomes[name] for name in (*classes, NEEDS_REVIEW, NOT_A_KIDNEY_CT)},
         suspected={name: sum(name in one.suspected for one in own) for name in names},
@@ -269,13 +277,13 @@ def _decisive(
 ) -> tuple[int, ...]:
     """Return the slices to look at first.
 
-    Of suspected findings those of their scores, the finding furthest above its threshold first.
+    Of suspected findings those of their scores, by `urgency`.
     Else those that lift the most probable class above the second one: log(pooled[first] /
     pooled[second]) is the mean over slices of log(p[first] / p[second]), so each slice's part is
     exact, and those with a negative part speak against it.
     """
     if suspected:
-        strongest = sorted(suspected, key=lambda one: one.threshold - one.score)
+        strongest = sorted(suspected, key=urgency)
         found = dict.fromkeys(at for one in strongest for at in one.slices)
         return tuple(found)[:MOST_DECISIVE]
     first, second = np.argsort(-pooled, kind="stable")[:2]

@@ -42,6 +42,7 @@ from kidney.training.lesion_run import (
 )
 from kidney.training.lesion_series import WholeSeries, whole_series
 from kidney.training.lesion_targets import (
+    artifact_row,
     class_rows,
     markdown_table,
     mask_rows,
@@ -178,6 +179,7 @@ def targets_stage(cfg: DictConfig) -> str:
         shown = shown_of(model.model, tested)  # type: ignore[arg-type]
         rows += series_rows(series, shown, model.rules, reports)
         rows += peak_rows(tested.predictions, marks)
+    rows += artifact_row(Path(cfg.artifacts) / "kidney.onnx")
     text = markdown_table(sorted(rows, key=lambda row: row.target))
     write_text(workspace_of(cfg).evaluation(SPLIT) / TARGETS, text)
     return text

@@ -181,7 +181,9 @@ class SeriesPrediction(BaseModel):
         description="Indices of the slices to look at first, most telling first: those of the "
         "suspected findings, else those that speak most for the label."
     )
-    findings: list[SeriesFinding] = Field(description="All findings that the model knows.")
+    findings: list[SeriesFinding] = Field(
+        description="All findings: the suspected ones first, a tumour before all others."
+    )
     counts: dict[str, Count] = Field(description="Decision -> number of slices.")
     suspected: dict[str, Count] = Field(
         description="Finding -> number of slices on which it cannot be excluded."

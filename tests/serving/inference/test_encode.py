@@ -64,6 +64,7 @@ def test_a_finding_has_side_slices_and_length(left_first: bool, side: str):
     words = series_words(response.series[0], response.predictions, CARD)
     assert words["suspected"] == tumor.text
     assert words["not_suspected"] == "cyst, stone"
+    assert (words["found"], words["undecided"]) == ("Tumour", False)
 
 
 def test_pictures_have_neither_side_nor_millimetres():
