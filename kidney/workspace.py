@@ -17,15 +17,10 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Workspace:
-    """Where the commands write.
+    """Where the commands write."""
 
-    Attributes:
-        root: the folder that `workspace` names.
-        artifacts: evaluations and kidney.onnx.
-    """
-
-    root: Path
-    artifacts: Path
+    root: Path  # the folder that `workspace` names
+    artifacts: Path  # evaluations and kidney.onnx
 
     def data(self, name: str) -> Path:
         """Return the folder of a data set."""
@@ -72,9 +67,6 @@ def find_workspace(environment: Mapping[str, str] = os.environ) -> Path:
 def find_masked(workspace: Path) -> Path:
     """Return the folder of slices with drawn lesions that scripts/localise.py left.
 
-    Args:
-        workspace: what `find_workspace` returned.
-
     Raises:
         DataError: there is none.
     """
@@ -93,7 +85,6 @@ def find_data(workspace: Path, environment: Mapping[str, str] = os.environ) -> P
     """Return the folder of a data set, the one with manifest.csv.
 
     Args:
-        workspace: what `find_workspace` returned.
         environment: KIDNEY_DATA names the set; not set: ct_kidney, else the only one there is.
 
     Raises:

@@ -63,7 +63,6 @@ WITHOUT_HEAVY = GROUND | {"serving", "scoring"}
 FEWEST, MOST = 40, 400
 OTHER_LENGTHS = {
     "data/phantom/locator_set.py": "the one place where the phantom meets the locator",
-    "plots/sheet.py": "one figure",
     "serving/__main__.py": "an entry point",
     "serving/monitoring/probe.py": "the health check of the image imports nothing else",
 }

@@ -27,7 +27,6 @@ class SliceCache:
     """The slices of a manifest by row number, at their original size.
 
     Args:
-        path: the flat file.
         shapes: int64 (N, 2), height and width of each slice in the manifest's order.
     """
 
@@ -59,7 +58,6 @@ def write_cache(folder: Path, decoded: Iterable[Decoded]) -> None:
     Caches of other contents in the folder are removed.
 
     Args:
-        folder: the data folder.
         decoded: (row with the columns CACHED, slice (H, W), its thumbnail) in the manifest's order.
     """
     partial = {kind: folder / f".{kind}.{os.getpid()}.partial" for kind in ("slices", "thumbnails")}

@@ -19,7 +19,7 @@ from kidney.data.validation.confounders import KINDS, STRONG, by_scan
 from kidney.data.validation.leakage import Leakage
 from kidney.data.validation.report import ValidationReport
 from kidney.errors import DataError
-from kidney.reporting.markdown import card, table
+from kidney.reporting.pages import card, table
 
 _LEAKS = {
     "test slices with a near copy in training": "near_copies",
@@ -42,11 +42,6 @@ def data_card(
 
     Args:
         name: of the set, that of its configuration, conf/data/NAME.yaml.
-        slices: the manifest.
-        rejected: what `read_rejected` gave.
-        doubtful: what `read_boundaries` gave.
-        split: what `read_split` gave.
-        report: validation.json.
         random: what `measure_leakage` found for a random split of slices.
 
     Raises:

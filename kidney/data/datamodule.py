@@ -1,6 +1,6 @@
 """The slices of a split as batches."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,9 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from kidney.data.cache import SliceCache, open_cache
-from kidney.data.sampler import ScanSampler
 from kidney.data.split import Split, parts_of
 from kidney.errors import DataError
 
@@ -23,8 +22,6 @@ class SliceDataset(Dataset[Batch]):
     """Images of slices, all of one size, so that they can share a batch.
 
     Args:
-        cache: all slices of the manifest.
-        rows: which of them, in order.
         labels: class index of every row of the manifest.
         prepare: uint8 (1, 1, H, W) -> float (1, 1, S, S), the function that the model itself
             begins with.
@@ -87,17 +84,7 @@ class KidneyDataModule(pl.LightningDataModule):
     """Manifest, split and slice cache of one data folder, for Lightning.
 
     Args:
-        folder: the data folder, for example data/ct_kidney.
-        slices: its manifest.
         classes: class names in the order of the model's outputs.
-        split: its folds.
-        fold: the fold that is the test part; 0 is the holdout.
-        validation_fold: the fold that is the validation part; None is the one after `fold`.
-        prepare: see SliceDataset.
-        batch_size: slices a step.
-        num_workers: loader processes.
-        seed: of the order in which slices are seen.
-        slices_per_scan: slices of each scan that an epoch shows.
         features: see FeatureDataset; given, batches carry these instead of images. Training sees
             all of them, validation and test the first.
     """
@@ -193,3 +180,44 @@ class KidneyDataModule(pl.LightningDataModule):
             persistent_workers=num_workers > 0,
             pin_memory=torch.cuda.is_available(),
         )
+
+
+class ScanSampler(DistributedSampler[int]):
+    """Draw equally many slices of every scan in each epoch.
+
+    Neighbouring slices are near copies, and a long scan must not outweigh a short one.
+
+    Args:
+        slices_per_scan: drawn each epoch; a scan with fewer is repeated.
+        seed: the order depends on it and on the epoch alone.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[dict[str, torch.Tensor]],
+        scans: Sequence[str] | NDArray[np.str_],
+        slices_per_scan: int,
+        ranks: int,
+        rank: int,
+        seed: int,
+    ) -> None:
+        super().__init__(dataset, ranks, rank, shuffle=True, seed=seed)
+        _, number = np.unique(np.asarray(scans), return_inverse=True)
+        self._items = [np.flatnonzero(number == scan) for scan in range(number.max() + 1)]
+        self._slices_per_scan = slices_per_scan
+        self.num_samples = -(-len(self._items) * slices_per_scan // ranks)
+        self.total_size = self.num_samples * ranks
+
+    def __iter__(self) -> Iterator[int]:
+        """Yield this rank's items; Lightning calls set_epoch before."""
+        generator = np.random.default_rng([self.seed, self.epoch])
+        drawn = np.concatenate([self._draw(items, generator) for items in self._items])
+        order = generator.permutation(drawn)
+        every = np.resize(order, self.total_size)  # the last rank begins again at the first
+        return iter(every[self.rank :: self.num_replicas].tolist())
+
+    def _draw(self, items: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
+        """Draw `slices_per_scan` items, each once before any comes twice."""
+        rounds = -(-self._slices_per_scan // len(items))
+        mixed = [generator.permutation(items) for _ in range(rounds)]
+        return np.concatenate(mixed)[: self._slices_per_scan]

@@ -41,14 +41,9 @@ def ingest(
     Args:
         folder: where the set lives, for example data/ct_kidney; what is there is replaced only
             after the new files have been fetched and read.
-        fetch: fills the empty folder that it is given.
         read: lists the work of reading that folder; see kidney.data.readers.interface.
         origin: what the manifest says of where the slices came from.
-        classes: the labels that slices may have.
         corrections: a CSV whose values win; see kidney.data.corrections.
-
-    Returns:
-        The manifest.
 
     Raises:
         DataError: the source fails, no usable slice is found, or the corrections do not fit.

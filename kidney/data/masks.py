@@ -1,7 +1,7 @@
 """Slices whose lesion somebody has drawn: the truth that evidence is measured against."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,23 +19,14 @@ _HALF = 128  # of a colour: masks are pure, but for what resizing left at their 
 
 @dataclass(frozen=True, eq=False)
 class MaskedSlice:
-    """A slice and the lesion in it.
+    """A slice and the lesion in it."""
 
-    Attributes:
-        path: of the slice's file below the folder, POSIX.
-        label: what the lesion is: cyst, tumor or stone.
-        patient: whose slice it is.
-        pixels: uint8 (H, W).
-        lesion: bool (H, W), a pixel at least.
-        kidney: bool (H, W), the healthy rest of the kidneys.
-    """
-
-    path: str
-    label: str
-    patient: str
-    pixels: NDArray[np.uint8]
-    lesion: NDArray[np.bool_]
-    kidney: NDArray[np.bool_]
+    path: str  # of the slice's file below the folder, POSIX
+    label: str  # what the lesion is: cyst, tumor or stone
+    patient: str  # whose slice it is
+    pixels: NDArray[np.uint8]  # uint8 (H, W)
+    lesion: NDArray[np.bool_]  # bool (H, W), a pixel at least
+    kidney: NDArray[np.bool_]  # bool (H, W), the healthy rest of the kidneys
 
 
 def read_masked_slices(folder: Path) -> list[MaskedSlice]:
@@ -51,9 +42,9 @@ def read_masked_slices(folder: Path) -> list[MaskedSlice]:
             slice, or no slice shows a lesion.
         ImageError: a slice cannot be decoded.
     """
-    tables = sorted(folder.rglob(TABLE))
-    pairs = [pair for table in tables for pair in _of_table(table)] or _of_folders(folder)
-    found = [pair(folder) for pair in pairs]
+    found = [
+        one for table in sorted(folder.rglob(TABLE)) for one in _of_table(folder, table)
+    ] or list(_of_folders(folder))
     shown = [one for one in found if one.lesion.any()]
     if not shown:
         raise DataError(
@@ -64,41 +55,26 @@ def read_masked_slices(folder: Path) -> list[MaskedSlice]:
     return sorted(shown, key=lambda one: one.path)
 
 
-_Pair = Callable[[Path], MaskedSlice]  # the folder that paths are told from -> slice and masks
-
-
-def _of_table(table: Path) -> list[_Pair]:
-    """List the slices of a phantom."""
+def _of_table(folder: Path, table: Path) -> Iterator[MaskedSlice]:
+    """Read the slices of a phantom."""
     value_of = {name: value for value, name in MASK_LABELS.items()}
-
-    def pair(row: dict[str, str]) -> _Pair:
-        def read(folder: Path) -> MaskedSlice:
+    with table.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
             mask = _read_mask(table.parent / row["mask"], "L")
             lesion = mask == value_of.get(row["label"], -1)  # a normal slice has none
             kidney = mask == value_of["kidney"]
             picture = table.parent / row["path"]
-            return _checked(folder, picture, row["label"], row["scan"], lesion, kidney)
-
-        return read
-
-    with table.open(newline="", encoding="utf-8") as file:
-        return [pair(row) for row in csv.DictReader(file)]
+            yield _checked(folder, picture, row["label"], row["scan"], lesion, kidney)
 
 
-def _of_folders(folder: Path) -> list[_Pair]:
-    """List the slices of images/ that lie beside masks/ of the same names."""
-
-    def pair(picture: Path) -> _Pair:
-        def read(folder: Path) -> MaskedSlice:
+def _of_folders(folder: Path) -> Iterator[MaskedSlice]:
+    """Read the slices of images/ that lie beside masks/ of the same names."""
+    for picture in sorted(folder.rglob("images/*")):
+        if picture.suffix in PICTURE_SUFFIXES:
             colours = _read_mask(picture.parents[1] / "masks" / picture.name, "RGB")
             red, blue = colours[..., 0] >= _HALF, colours[..., 2] >= _HALF
             patient = picture.stem.split("_")[0]
-            return _checked(folder, picture, "tumor", patient, red & ~blue, blue & ~red)
-
-        return read
-
-    found = sorted(path for path in folder.rglob("images/*") if path.suffix in PICTURE_SUFFIXES)
-    return [pair(path) for path in found]
+            yield _checked(folder, picture, "tumor", patient, red & ~blue, blue & ~red)
 
 
 def _checked(

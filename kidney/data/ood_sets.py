@@ -13,7 +13,7 @@ from kidney.data.phantom.thorax import generate_thorax
 from kidney.errors import DataError, ImageTypeError
 from kidney.imaging.pictures import PICTURE_SUFFIXES
 from kidney.imaging.slices import read_slices
-from kidney.imaging.windows import ABDOMEN, Window, to_grey
+from kidney.imaging.windows import ABDOMEN, to_grey
 from kidney.imaging.zip_archive import is_archive, unpack
 
 Grey = NDArray[np.uint8]
@@ -35,8 +35,6 @@ def synthetic_ood_sets(
         slices: kidney CT, uint8 (H, W) each.
         scans: the scan of each; one slice from the middle of each scan is inverted.
         size: rows and columns of those that are drawn, 64 or more.
-        count: pictures of noise and chest scans.
-        seed: of the draws.
 
     Returns:
         noise; flat, one grey all over; inverted, air white and bone black; thorax, CT of a body
@@ -78,12 +76,11 @@ def _clipped(values: NDArray[np.float64]) -> Grey:
     return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
 
 
-def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
+def read_ood_set(path: Path) -> OodSet:
     """Read photographs, or CT without a kidney, from a folder or an archive of one.
 
     Args:
         path: all JPEG, PNG, TIFF, DICOM and NIfTI files in it are read, others passed over.
-        window: through which Hounsfield units are shown.
 
     Returns:
         The slices by the names of their files. Every picture is a group of its own; files in
@@ -98,9 +95,9 @@ def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
     with TemporaryDirectory() as folder:
         if is_archive(path):
             unpack(path, Path(folder))
-            found = _read_folder(Path(folder), window)
+            found = _read_folder(Path(folder))
         else:
-            found = _read_folder(path, window)
+            found = _read_folder(path)
     if not found.slices:
         raise DataError(
             f"Expected pictures in {path}, but no file there is one.",
@@ -109,12 +106,12 @@ def read_ood_set(path: Path, window: Window = ABDOMEN) -> OodSet:
     return found
 
 
-def _read_folder(folder: Path, window: Window) -> OodSet:
+def _read_folder(folder: Path) -> OodSet:
     found = OodSet([], [])
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
         name = str(file.relative_to(folder))
         try:
-            slices = read_slices(file, window, name)
+            slices = read_slices(file, ABDOMEN, name)
         except ImageTypeError:
             continue
         group = name if name.lower().endswith(PICTURE_SUFFIXES) else str(Path(name).parent)

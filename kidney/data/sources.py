@@ -47,10 +47,8 @@ def fetch(
     """Fill `folder` with the raw files of `source`.
 
     Args:
-        folder: an empty folder.
         source: `kaggle:OWNER/NAME`, the http(s) address of an archive, the path of an archive, or
             the path of a folder; a number is a path too, "" and None are no source.
-        sha256: of the archive, 64 hexadecimal digits.
         downloads: where a download is kept; `downloads` beside `folder` where not given, for what
             is in `folder` is lost with a run that fails.
 

@@ -31,23 +31,14 @@ LEAKY = "leaky"
 
 @dataclass(frozen=True)
 class Split:
-    """Which fold each patient (or slice) belongs to; the content of a split file.
+    """Which fold each patient (or slice) belongs to; the content of a split file."""
 
-    Attributes:
-        name: of the split, for example by_patient.
-        unit: what is assigned to folds: "patient", or "slice" for the leaky split.
-        folds: how many there are.
-        seed: of the assignment.
-        data: fingerprint of the manifest that it was made for.
-        fold_of: patient (or slice name) -> fold, 0 to folds - 1.
-    """
-
-    name: str
-    unit: str
+    name: str  # of the split, for example by_patient
+    unit: str  # what is assigned to folds: "patient", or "slice" for the leaky split
     folds: int
     seed: int
-    data: str
-    fold_of: Mapping[str, int]
+    data: str  # fingerprint of the manifest that it was made for
+    fold_of: Mapping[str, int]  # patient (or slice name) -> fold, 0 to folds - 1
 
 
 def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_patient: bool) -> dict[str, int]:
@@ -58,10 +49,7 @@ def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_patient: bool) 
     all coronal or all enhanced scans of a class.
 
     Args:
-        slices: the manifest.
         folds: how many, at least 3, since a part needs a fold each for test and validation.
-        seed: of the shuffle.
-        by_patient: assign patients; False assigns slices.
 
     Returns:
         Patient (or slice name) -> fold. Within a class, and within a phase and plane of a class,
@@ -178,12 +166,6 @@ def parts_of(
     slices: pd.DataFrame, split: Split, fold: int, validation_fold: int | None = None
 ) -> pd.Series:
     """Return "train", "val" or "test" for each slice when `fold` is tested.
-
-    Args:
-        slices: the manifest.
-        split: as `read_split` gives it.
-        fold: the test part.
-        validation_fold: the validation part; None takes the fold after the test part.
 
     Raises:
         ConfigError: there is no such fold, or one fold is to be both parts.

@@ -24,6 +24,9 @@ from kidney.evaluation.metrics.classification import (
     curves,
     evenly_spaced,
     figures,
+    groups_of,
+    labels_of,
+    mean_of,
     net_benefit,
     predictive_values,
     scan_predictions,
@@ -32,9 +35,8 @@ from kidney.evaluation.metrics.decisions import (
     area_under_risk_coverage,
     risk_coverage,
     set_coverage,
-    set_size,
 )
-from kidney.evaluation.result import EvaluationResult
+from kidney.evaluation.result import EvaluationResult, Group
 
 _RISK_COVERAGE_POINTS = 100
 PREVALENCES = (0.003, 0.01, 0.05)  # of a finding: incidental on any CT, to a selected clinic
@@ -60,35 +62,17 @@ def evaluate(
             `phase`, `plane`, `width`, `height`, a calibrated probability for each class under its
             name, `decision`, and `set` and `suspected`, names with spaces between. All texts are
             texts, also empty ones.
-        classes: K names.
-        model: of `ModelRecord`: the model that predicted.
-        data: of `DataRecord`: the data set.
-        split: of `SplitRecord`: the part of its split that the slices are.
         rules: of `Rules`: the thresholds of the model; None where several folds are pooled.
         ood: figures of its out-of-distribution score; None where not measured.
 
     Returns:
-        None where a figure is not defined.
-
-        - classes; slices, scans, patients: counts.
-        - figures: name -> Interval over whole patients. Of slices: what `figures` gives; ece, see
-          `expected_calibration_error`; brier; calibration_slope_FINDING and
-          calibration_intercept_FINDING, see `calibration_line`; set_coverage, set_coverage_CLASS
-          and set_size of the prediction sets; sensitivity_FINDING and specificity_FINDING at the
-          operating points; missed_alone_FINDING, the share of its slices that stand without a
-          radiologist as another class; answered, the share that stands; answered_accuracy, among
-          these; aurc, see `area_under_risk_coverage`.
-        - scan_figures: likewise for the answers of whole scans, see `scan_predictions`.
-        - confusion, scan_confusion: counts, true class in rows, most probable class in columns.
-        - reliability: the bins of the ECE. ece_by_chance: the Interval of the ECE that these
-          probabilities would show if they were true, see `error_by_chance`.
-        - risk_coverage: lists coverage and risk, about 100 points.
-        - curves: class -> fpr, tpr, precision, recall, see `curves`.
-        - predictive_values: finding -> prevalence -> ppv, npv at the operating point.
-        - decision_curves: finding -> threshold, model, everyone, see `net_benefit`; at the
-          prevalence of this set.
-        - groups: phase, plane and size -> value -> slices, scans and figures without intervals.
-        - scans_ranked: worst first.
+        None where a figure is not defined. The figures of slices, with intervals over whole
+        patients: what `figures` gives; ece, see `expected_calibration_error`; brier;
+        calibration_slope_FINDING and calibration_intercept_FINDING, see `calibration_line`;
+        set_coverage, set_coverage_CLASS and set_size of the prediction sets; sensitivity_FINDING
+        and specificity_FINDING at the operating points; missed_alone_FINDING, the share of its
+        slices that stand without a radiologist as another class; answered, the share that stands;
+        answered_accuracy, among these; aurc, see `area_under_risk_coverage`.
     """
     answers = _answers(predictions, classes)
     scans = _texts(predictions["scan"])
@@ -120,7 +104,7 @@ def evaluate(
         },
         "predictive_values": _predictive_values(answers),
         "decision_curves": _decision_curves(answers),
-        "groups": _groups(predictions, answers, scans),
+        "groups": _groups(predictions, answers),
         "scans_ranked": _ranked(answers, scans, of_scans),
         "ood": ood,
     }
@@ -149,7 +133,7 @@ class _Answers:
 
 
 def _answers(predictions: pd.DataFrame, classes: Sequence[str]) -> _Answers:
-    labels = predictions["label"].map(list(classes).index).to_numpy(np.int64)
+    labels = labels_of(predictions, classes)
     probabilities = predictions[list(classes)].to_numpy(np.float64)
     return _Answers(
         classes=classes,
@@ -178,9 +162,9 @@ def _figures(a: _Answers) -> dict[str, float]:
     of_findings = {}
     for name in findings(a.classes):
         k = a.classes.index(name)
-        of_findings[f"sensitivity_{name}"] = _mean(a.suspected[a.labels == k, k])
-        of_findings[f"specificity_{name}"] = _mean(~a.suspected[a.labels != k, k])
-        of_findings[f"missed_alone_{name}"] = _mean((a.answered & ~a.right)[a.labels == k])
+        of_findings[f"sensitivity_{name}"] = mean_of(a.suspected[a.labels == k, k])
+        of_findings[f"specificity_{name}"] = mean_of(~a.suspected[a.labels != k, k])
+        of_findings[f"missed_alone_{name}"] = mean_of((a.answered & ~a.right)[a.labels == k])
         slope, intercept = calibration_line(a.probabilities[:, k], a.labels == k)
         of_findings[f"calibration_slope_{name}"] = slope
         of_findings[f"calibration_intercept_{name}"] = intercept
@@ -193,10 +177,10 @@ def _figures(a: _Answers) -> dict[str, float]:
             f"set_coverage_{name}": set_coverage(a.sets[a.labels == k], a.labels[a.labels == k])
             for k, name in enumerate(a.classes)
         },
-        "set_size": set_size(a.sets),
+        "set_size": float(a.sets.sum(axis=1).mean()),
         **of_findings,
-        "answered": _mean(a.answered),
-        "answered_accuracy": _mean(a.right[a.answered]),
+        "answered": mean_of(a.answered),
+        "answered_accuracy": mean_of(a.right[a.answered]),
         "aurc": area_under_risk_coverage(a.confidence, ~a.right),
     }
 
@@ -205,7 +189,7 @@ def _predictive_values(a: _Answers) -> dict[str, dict[str, dict[str, float | Non
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for name in findings(a.classes):
         k = a.classes.index(name)
-        rates = (_mean(a.suspected[a.labels == k, k]), _mean(~a.suspected[a.labels != k, k]))
+        rates = (mean_of(a.suspected[a.labels == k, k]), mean_of(~a.suspected[a.labels != k, k]))
         found[name] = {
             f"{prevalence:g}": {
                 kind: None if math.isnan(value) else value
@@ -246,33 +230,19 @@ def _scan_figures(
     return patient_intervals(of_rows, patients, of_scans.labels)
 
 
-def _groups(
-    predictions: pd.DataFrame, answers: _Answers, scans: NDArray[np.str_]
-) -> dict[str, dict[str, Any]]:
-    columns = {
-        "phase": predictions["phase"],
-        "plane": predictions["plane"],
-        "size": predictions["width"].astype(str) + " x " + predictions["height"].astype(str),
-    }
-    return {
-        name: {
-            str(value): _group(answers, scans, np.flatnonzero(column.to_numpy() == value))
-            for value in sorted(column.unique())
-        }
-        for name, column in columns.items()
-    }
-
-
-def _group(answers: _Answers, scans: NDArray[np.str_], rows: NDArray[np.int64]) -> dict[str, Any]:
-    every = figures(answers.labels[rows], answers.probabilities[rows], answers.classes)
-    return {
-        "slices": len(rows),
-        "scans": len(np.unique(scans[rows])),
-        "figures": {
-            name: None if math.isnan(value) else value
-            for name, value in _only(every, _OF_GROUPS).items()
-        },
-    }
+def _groups(predictions: pd.DataFrame, a: _Answers) -> dict[str, dict[str, Group]]:
+    found: dict[str, dict[str, Group]] = {}
+    for kind, value, rows in groups_of(predictions):
+        every = figures(a.labels[rows], a.probabilities[rows], a.classes)
+        found.setdefault(kind, {})[value] = Group(
+            slices=len(rows),
+            scans=predictions["scan"].iloc[rows].nunique(),
+            figures={
+                name: None if math.isnan(value) else value
+                for name, value in _only(every, _OF_GROUPS).items()
+            },
+        )
+    return found
 
 
 def _ranked(
@@ -309,7 +279,3 @@ def _only(values: dict[str, float], wanted: tuple[str, ...]) -> dict[str, float]
         for name, value in values.items()
         if any(name.startswith(kind) if kind.endswith("_") else name == kind for kind in wanted)
     }
-
-
-def _mean(values: NDArray[np.bool_]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from kidney.artifact.decision import Rules, decide
 from kidney.evaluation.report.cards import model_card, model_card_markdown
-from kidney.evaluation.report.examples import Example
-from kidney.evaluation.report.page import report_page
+from kidney.evaluation.report.page import Example, report_page
 from kidney.evaluation.result import EvaluationResult
 from kidney.files import write_text
 
@@ -34,12 +33,8 @@ def predictions_of(
     """Put what a model says of N slices, and what is decided from it, beside their names.
 
     Args:
-        slices: N rows of the manifest.
-        classes: K names.
         probabilities: float (N, K), calibrated.
         logits: float (N, K), before the temperature.
-        rules: of this model.
-        ood_scores: float (N,); None: the model has no such score.
 
     Returns:
         The columns of SLICE; for each class its probability under its name, and logit_CLASS;
@@ -80,10 +75,7 @@ def write_result(
     """Write the FILES, the figures last.
 
     Args:
-        folder: where they go.
-        result: what `evaluate` returned.
         predictions: what `predictions_of` returned for the slices that `result` is about.
-        examples: slices to show; see `kidney.evaluation.report.examples.worst_examples`.
         random: the result of the same recipe on the leaky split, for the page.
         external: the result of the same model on a set from elsewhere, for the page.
     """

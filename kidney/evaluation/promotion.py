@@ -9,21 +9,15 @@ exact, and a simulation of it is among the tests. So the gate is for the few tha
 validation figures, and not to choose among many.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from kidney.evaluation.evaluation_record import (
-    SLICE,
-    EvaluationRecord,
-    labels_of,
-    not_the_same,
-    ordered,
-    unfit,
-)
 from kidney.evaluation.metrics.bootstrap import (
     REPEATS,
     Interval,
@@ -32,9 +26,28 @@ from kidney.evaluation.metrics.bootstrap import (
     permutation_p_value,
 )
 from kidney.evaluation.metrics.calibration import expected_calibration_error
-from kidney.evaluation.metrics.classification import macro_auroc
+from kidney.evaluation.metrics.classification import labels_of, macro_auroc
+from kidney.evaluation.result import EvaluationResult
 
 ALPHA = 0.025  # chance that a challenger that is no better is called better
+SLICE = ["path", "frame"]
+_NOT_BY_PATIENT = {
+    "leaky": "slices of its test patients were in training",
+    "external": "nobody knows whether its training saw these slices",
+}
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """The evaluation of one model."""
+
+    # one row a slice: path, frame, label, patient, a column of probabilities for each class, and
+    # fold where several folds are pooled
+    predictions: pd.DataFrame
+    result: EvaluationResult
+    # path, frame, patient and peak_inside (0 or 1: whether the peak of the evidence lies in the
+    # lesion), one row for each slice with a mask; None: not measured
+    located: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -74,12 +87,9 @@ def judge(
     Without a champion the macro AUROC has to be above chance beyond its own interval.
 
     Args:
-        champion: what is known of the champion; None: there is none.
-        challenger: of the challenger, of the same slices and split.
         max_ece_rise: largest rise of the ECE that is tolerated, 0 to 1. Of two recipes with equal
             ECE on those 91 scans the upper end was 0.02 to 0.04, of a rise by 0.05 it was 0.07.
         max_localisation_fall: largest fall of the share of peaks inside the lesion, 0 to 1.
-        repeats: resamples.
     """
     problems = [*unfit("challenger", challenger)]
     if champion:
@@ -159,10 +169,8 @@ def _localisation(
 def _above_chance(challenger: EvaluationRecord, repeats: int) -> _Check:
     classes = sorted(challenger.result.classes)
     predictions = ordered(challenger.predictions)
-    labels, probabilities = (
-        labels_of(predictions, classes),
-        predictions[classes].to_numpy(np.float64),
-    )
+    labels = labels_of(predictions, classes)
+    probabilities = predictions[classes].to_numpy(np.float64)
 
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
         return {"auroc": macro_auroc(labels[rows], probabilities[rows])}
@@ -216,3 +224,65 @@ def _numbers(was: float, now: float, change: Interval, patients: int) -> str:
         f"{known} (95 % interval {change['low']:+.3f} to {change['high']:+.3f} over {patients} "
         "patients)"
     )
+
+
+def unfit(who: str, record: EvaluationRecord) -> Iterator[str]:
+    """Yield why an evaluation cannot show how the model does with new patients."""
+    split = record.result.split
+    if why := _NOT_BY_PATIENT.get(split.name):
+        yield f"The {who}'s evaluation is on {split.name!r} and not on a split by patient: {why}."
+    elif split.part != "test":
+        yield (
+            f"The {who}'s evaluation is of the {split.part} part, and not of a test part that "
+            "nothing was chosen by."
+        )
+    if record.predictions.duplicated(SLICE).any():
+        yield f"The {who}'s evaluation names a slice twice."
+    if "fold" in record.predictions:
+        folds = record.predictions.groupby("patient")["fold"].nunique()
+        if len(torn := folds.index[folds > 1]):
+            yield (
+                f"The {who}'s evaluation leaks: {len(torn)} patients lie in more than one fold, "
+                f"for example {torn[0]}."
+            )
+
+
+def not_the_same(champion: EvaluationRecord, challenger: EvaluationRecord) -> Iterator[str]:
+    """Yield why two evaluations cannot be compared slice by slice."""
+    was, now = champion.result, challenger.result
+    for what, a, b in (
+        ("classes", sorted(was.classes), sorted(now.classes)),
+        ("data", was.data.fingerprint, now.data.fingerprint),
+        ("split", was.split.fingerprint, now.split.fingerprint),
+        ("fold", was.split.fold, now.split.fold),
+    ):
+        if a != b:
+            yield (
+                f"They cannot be compared: expected the same {what}, but the champion's evaluation "
+                f"has {a} and the challenger's {b}. Evaluate both on the same."
+            )
+            return
+    named = [*SLICE, "label", "patient"]
+    rows = [
+        set(record.predictions[named].itertuples(index=False, name=None))
+        for record in (champion, challenger)
+    ]
+    if rows[0] != rows[1]:
+        odd = min(rows[0] ^ rows[1])
+        yield (
+            f"They cannot be compared: {len(rows[0] - rows[1])} slices are in the champion's "
+            f"evaluation alone and {len(rows[1] - rows[0])} in the challenger's, or have another "
+            f"label or patient there, for example {odd[0]}. Evaluate both on the same slices."
+        )
+
+
+def macro_auroc_of(record: EvaluationRecord) -> float:
+    """Return the macro AUROC of the predictions, 0 to 1; NaN where no class has both sides."""
+    classes = list(record.result.classes)
+    probabilities = record.predictions[classes].to_numpy(np.float64)
+    return macro_auroc(labels_of(record.predictions, classes), probabilities)
+
+
+def ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows in the order of their slices, so that two tables' rows match."""
+    return table.sort_values(SLICE, ignore_index=True)

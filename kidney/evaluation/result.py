@@ -101,47 +101,31 @@ class RiskCoverage(_Record):
 
 
 class EvaluationResult(_Record):
-    """All figures of one evaluation.
+    """All figures of one evaluation."""
 
-    Attributes:
-        model, data, split: what was evaluated.
-        rules: the thresholds of the model; None where several folds are pooled.
-        classes: K names.
-        slices, scans, patients: counts.
-        figures: of slices, with 95 % intervals over patients; see `evaluate`.
-        scan_figures: the same for whole scans.
-        confusion, scan_confusion: counts (K, K), true class in rows, predicted class in columns.
-        reliability: the bins of the ECE.
-        ece_by_chance: the ECE that these probabilities would show if they were true.
-        risk_coverage: about 100 points.
-        curves: class -> ROC and precision-recall.
-        predictive_values: finding -> prevalence -> ppv and npv at the operating point.
-        decision_curves: finding -> threshold, and net benefit of model and everyone.
-        groups: phase, plane and size -> value -> figures.
-        scans_ranked: worst first.
-        ood: figures of the out-of-distribution score; None where not measured.
-    """
-
-    model: ModelRecord
+    model: ModelRecord  # what was evaluated
     data: DataRecord
     split: SplitRecord
-    rules: Rules | None = None
+    rules: Rules | None = None  # the thresholds of the model; None where several folds are pooled
     classes: tuple[str, ...]
     slices: int
     scans: int
     patients: int
-    figures: dict[str, Figure]
-    scan_figures: dict[str, Figure]
-    confusion: list[list[int]]
+    figures: dict[str, Figure]  # of slices, with 95 % intervals over patients; see `evaluate`
+    scan_figures: dict[str, Figure]  # the same for whole scans
+    confusion: list[list[int]]  # counts (K, K), true class in rows, predicted class in columns
     scan_confusion: list[list[int]]
-    reliability: list[Bin]
-    ece_by_chance: Figure
-    risk_coverage: RiskCoverage
-    curves: dict[str, Curves]
+    reliability: list[Bin]  # the bins of the ECE
+    ece_by_chance: Figure  # the ECE that these probabilities would show if they were true
+    risk_coverage: RiskCoverage  # about 100 points
+    curves: dict[str, Curves]  # class -> ROC and precision-recall
+    # finding -> prevalence -> ppv and npv at the operating point
     predictive_values: dict[str, dict[str, dict[str, float | None]]] = {}
+    # finding -> threshold, and net benefit of model and everyone
     decision_curves: dict[str, dict[str, list[float]]] = {}
-    groups: dict[str, dict[str, Group]]
-    scans_ranked: list[RankedScan]
+    groups: dict[str, dict[str, Group]]  # phase, plane and size -> value -> figures
+    scans_ranked: list[RankedScan]  # worst first
+    # figures of the out-of-distribution score; None where not measured
     ood: dict[str, Figure] | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,18 +173,12 @@ class GroupFigures(_Record):
 
 
 class Localisation(_Record):
-    """How well the evidence of a model finds lesions that somebody has drawn.
+    """How well the evidence of a model finds lesions that somebody has drawn."""
 
-    Attributes:
-        model, data: what was measured, and on which slices.
-        slices, patients: how many.
-        maps: name of a map -> its figures.
-        localisation: the figures of the map that is shown, then those of the others.
-    """
-
-    model: ModelRecord
+    model: ModelRecord  # what was measured, and on which slices
     data: DataRecord
     slices: int
     patients: int
-    maps: dict[str, dict[str, Figure]]
+    maps: dict[str, dict[str, Figure]]  # name of a map -> its figures
+    # the figures of the map that is shown, then those of the others
     localisation: dict[str, Figure]

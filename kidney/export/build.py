@@ -45,14 +45,8 @@ def build_artifact(
     """Write the ONNX file of a checkpoint.
 
     Args:
-        checkpoint: what training wrote.
         evaluation: metrics.json of this very checkpoint; its figures go into the card.
         slices: real slices, uint8 (H, W), to verify on.
-        labels: int64, the true class index of each.
-        path: the name that the file gets once it is verified.
-
-    Returns:
-        The card that it carries, with its verification and benchmark.
 
     Raises:
         ArtifactError: the checkpoint was not evaluated or was trained on a leaky split, or the

@@ -19,11 +19,10 @@ from numpy.typing import NDArray
 from kidney.artifact.card import Benchmark, ConversionVerification, ModelCard
 from kidney.artifact.predictor import Prediction, Predictor
 from kidney.artifact.reader import read_artifact
-from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.metrics.classification import macro_auroc
 from kidney.export.benchmark import benchmark
 from kidney.export.build import benchmark_line, converted_path, metrics_of, utc_now
-from kidney.export.onnx import BACKBONE, write_onnx
-from kidney.export.quantize import quantize, recipes
+from kidney.export.onnx import BACKBONE, quantize, recipes, write_onnx
 from kidney.export.verify import Slices
 from kidney.files import sha256, whole_file
 
@@ -35,22 +34,15 @@ FiguresOf = Callable[[Sequence[Prediction]], dict[str, Any]]
 
 
 class Agreement(NamedTuple):
-    """Two files on the same slices.
+    """Two files on the same slices."""
 
-    Attributes:
-        auroc: macro AUROC of the second.
-        auroc_lost: that of the first less that; below 0 where the second is better.
-        peaks_kept: share of slices on which the evidence for the class that the first file finds
-            most probable has its peak in the same cell or one beside it.
-        same_class: share of slices with the same most probable class.
-        largest_change: largest difference of a probability.
-    """
-
-    auroc: float
-    auroc_lost: float
+    auroc: float  # macro AUROC of the second
+    auroc_lost: float  # that of the first less that; below 0 where the second is better
+    # share of slices on which the evidence for the class that the first file finds most probable
+    # has its peak in the same cell or one beside it
     peaks_kept: float
-    same_class: float
-    largest_change: float
+    same_class: float  # share of slices with the same most probable class
+    largest_change: float  # largest difference of a probability
 
     def violations(self) -> str:
         """Name the limits that are missed, with the figures; "" where both are kept."""
@@ -75,21 +67,13 @@ def agreement(
     original: Sequence[Prediction],
     converted: Sequence[Prediction],
     labels: NDArray[np.int64],
-    classes: Sequence[str],
 ) -> Agreement:
-    """Compare the predictions of two files on the same N slices.
-
-    Args:
-        original: of the file that was converted.
-        converted: of the other.
-        labels: int64 (N,), true class indices.
-        classes: K names.
-    """
+    """Compare the predictions of two files on the same N slices."""
     before, after = (
         np.stack([one.probabilities for one in predictions])
         for predictions in (original, converted)
     )
-    auroc, kept = (figures(labels, one, classes)["macro_auroc"] for one in (before, after))
+    auroc, kept = (macro_auroc(labels, one) for one in (before, after))
     return Agreement(
         auroc=kept,
         auroc_lost=auroc - kept,
@@ -134,12 +118,8 @@ def convert_artifact(
     A file that was there before is gone in either case: it was made from another original.
 
     Args:
-        original: kidney.onnx in float32.
         precision: "int8" or "float16".
         training: (H, W), of the training part, on which ranges of activations are measured.
-        slices: (H, W), of the test part.
-        labels: int64, the true class index of each of `slices`.
-        figures_of: evaluates predictions of `slices`.
 
     Returns:
         The result for people: by how much it misses where it is refused.
@@ -196,7 +176,7 @@ def _first_that_agrees(
         model = convert()
         write_onnx(model, card, path)
         after = Predictor(path).predict(slices)
-        compared = agreement(before, after, labels, card.classes)
+        compared = agreement(before, after, labels)
         print(f"{card.precision}, {name}: {compared}", flush=True)
         if not compared.violations():
             return name, model, after, compared

@@ -17,7 +17,7 @@ from kidney.artifact.predictor import (
     Predictor,
 )
 from kidney.errors import ArtifactError
-from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.metrics.classification import macro_auroc
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.classifier import Prediction as TorchPrediction
 from kidney.models.lesion_classifier import LesionClassifier, LesionPrediction
@@ -47,11 +47,8 @@ def verify(
     """Compare onnxruntime with torch, on all outputs.
 
     Args:
-        classifier: what was exported.
-        path: the ONNX file.
         slices: real slices, uint8 (H, W) of any sizes. Each is predicted alone; a few also in
             batches, as they are, halved, and cut to odd sides.
-        labels: int64, the true class index of each slice.
 
     Returns:
         The largest difference of each name in LIMITS, 0 for a score that there is not, and of each
@@ -78,10 +75,7 @@ def verify(
                 probabilities.append((ours.probabilities[0].numpy(), theirs[0].probabilities))
     # The maximum is NaN where any of them is, and NaN keeps no limit.
     largest = {name: float(np.max([gap[name] for gap in gaps])) for name in gaps[0]}
-    aurocs = [
-        figures(labels, np.stack(of_one), predictor.card.classes)["macro_auroc"]
-        for of_one in zip(*probabilities, strict=True)
-    ]
+    aurocs = [macro_auroc(labels, np.stack(of_one)) for of_one in zip(*probabilities, strict=True)]
     largest |= _further_gaps(classifier, path, slices[: max(_BATCHES)])
     # There is no AUROC where all slices are of one class.
     largest["macro_auroc"] = 0.0 if np.isnan(aurocs).any() else abs(aurocs[0] - aurocs[1])

@@ -30,7 +30,6 @@ class Backbone(nn.Module):
     """A timm network cut before its pooling, in two parts: a trunk and a tail.
 
     Args:
-        name: timm's name of the network.
         weights: "hub" (timm's default weights), "none" (random), or the path of a safetensors file
             with timm's keys, or of a folder with one such file for this network: its name is NAME,
             or goes on after NAME with a dot or a hyphen.
@@ -190,13 +189,7 @@ def _gives_tokens(name: str, options: dict[str, Any]) -> bool:
 
 
 def pretrained_network(name: str, weights: str, options: dict[str, Any]) -> Any:
-    """Make a timm network with weights; see `Backbone` for the names and the errors.
-
-    Args:
-        name: timm's name of the network.
-        weights: "hub", "none" or a path.
-        options: of timm.create_model.
-    """
+    """Make a timm network with weights; see `Backbone` for the names and the errors."""
     if weights == "none":
         return timm.create_model(name, **options)
     if weights == "hub":

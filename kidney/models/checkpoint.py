@@ -61,22 +61,14 @@ class LesionHparams:
 
 @dataclass(frozen=True)
 class DataLineage:
-    """The data set of a training.
-
-    Attributes:
-        name: of the set.
-        source: the `origin` of its manifest.
-        fingerprint: of its manifest.
-        slices, scans: how many there are.
-        window: of Hounsfield units, by name or WIDTH/LEVEL; None: 8-bit pictures.
-    """
+    """The data set of a training."""
 
     name: str
-    source: str
-    fingerprint: str
+    source: str  # the `origin` of its manifest
+    fingerprint: str  # of its manifest
     slices: int
     scans: int
-    window: str | None = None
+    window: str | None = None  # of Hounsfield units, by name or WIDTH/LEVEL; None: 8-bit pictures
 
 
 @dataclass(frozen=True)
@@ -95,23 +87,14 @@ class SplitLineage:
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a model comes from.
-
-    Attributes:
-        data: the data set.
-        split: the folds.
-        baseline: how the training slices look; see kidney.imaging.appearance.
-        weights: identity of the backbone's weights; see `weights_identity`.
-        code: git commit.
-        run: id of the tracking run; "" before it is open.
-    """
+    """What a model comes from."""
 
     data: DataLineage
     split: SplitLineage
-    baseline: Mapping[str, Any]
-    weights: str
-    code: str
-    run: str = ""
+    baseline: Mapping[str, Any]  # how the training slices look; see kidney.imaging.appearance
+    weights: str  # identity of the backbone's weights; see `weights_identity`
+    code: str  # git commit
+    run: str = ""  # id of the tracking run; "" before it is open
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Lineage":
@@ -122,18 +105,12 @@ class Lineage:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A trained model.
+    """A trained model."""
 
-    Attributes:
-        model: in evaluation mode.
-        hparams: of the model.
-        lineage: what it comes from.
-        fitted_rules: for its decisions; None: one fit of an ensemble, which is not calibrated.
-    """
-
-    model: KidneyClassifier | LesionClassifier
+    model: KidneyClassifier | LesionClassifier  # in evaluation mode
     hparams: Hparams | LesionHparams
-    lineage: Lineage
+    lineage: Lineage  # what it comes from
+    # for its decisions; None: one fit of an ensemble, which is not calibrated
     fitted_rules: Rules | None = None
 
     @property

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as nnf
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from kidney.models.backbones import Backbone
 from kidney.models.locator import Locator
 from kidney.models.ood import HISTOGRAM_BINS, OodScore, intensity_histogram
-from kidney.models.prepare import body_region, cut_out
+from kidney.models.prepare import body_region, cut_out, prepare
 
 _NORM_MOMENTUM = 0.05  # of the running figures: about the last 20 batches count
 
@@ -29,12 +31,8 @@ class KidneyClassifier(nn.Module):
     """Cut-out of the body and normalisation, a backbone, a mean over kidneys, one linear layer.
 
     Args:
-        backbone: timm's name of the network.
-        weights: "hub", "none" or the path of a safetensors file.
-        image_size: side in pixels to which the body is resized.
         stages: which feature maps of the backbone the head sees, timm's out_indices.
         dropout: share of the pooled features that training hides from the head.
-        classes: number of classes K.
     """
 
     mean: Tensor
@@ -82,9 +80,6 @@ class KidneyClassifier(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Map prepared images to embeddings, from which logits and out-of-distribution score come.
-
-        Args:
-            images: float (N, 1, S, S), 0..255.
 
         Returns:
             (N, C + HISTOGRAM_BINS): the weighted mean of the features, then the histogram.
@@ -153,3 +148,41 @@ class KidneyClassifier(nn.Module):
 def _pooled(features: Tensor, weights: Tensor, histogram: Tensor) -> Tensor:
     """Return the weighted mean of features (N, C, h, w) with the histogram behind it."""
     return torch.cat([(features * weights).mean(dim=(2, 3)), histogram], dim=1)
+
+
+def explain(
+    classifier: KidneyClassifier, slice_: NDArray[np.uint8]
+) -> tuple[NDArray[np.float32], list[float]]:
+    """Return the evidence float32 (K, h, w) of a slice (H, W), and its region in pixels.
+
+    The region is top, left, bottom, right: the square of the slice that the evidence covers.
+    """
+    device = next(classifier.parameters()).device
+    with torch.inference_mode():
+        found = classifier.eval()(torch.from_numpy(np.array(slice_))[None, None].to(device))
+    return found.evidence[0].cpu().numpy(), found.region[0].tolist()
+
+
+def grad_cam(classifier: KidneyClassifier, slices: Tensor, targets: Tensor) -> Tensor:
+    """Map slices to Grad-CAM of the last features (Selvaraju et al., ICCV 2017, eq. 1 and 2).
+
+    Each channel weighs as much as the mean of the logit's gradient over its places; only what
+    speaks for the class is kept. How much the locator weighs a place is lost in that mean.
+
+    Args:
+        classifier: in evaluation mode.
+        slices: uint8 (N, 1, H, W).
+        targets: int64 (N,), the class that is asked for in each slice.
+
+    Returns:
+        float32 (N, h, w), 0 or more; it covers what the classifier's evidence covers.
+    """
+    with torch.no_grad():
+        images = prepare(slices, classifier.image_size)
+        features, weights = classifier.forward_features(images)
+    with torch.enable_grad():
+        leaf = features.clone().requires_grad_()
+        logits = classifier.forward_head((leaf * weights).mean(dim=(2, 3)))
+        (gradient,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), leaf)
+    cam: Tensor = torch.einsum("nchw,nc->nhw", features, gradient.mean(dim=(2, 3))).clamp(min=0)
+    return cam

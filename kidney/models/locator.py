@@ -18,9 +18,6 @@ class Locator(nn.Module):
     """Spatial weights: the probability of kidney at each position, divided by its mean.
 
     Until it is fitted all positions weigh the same.
-
-    Args:
-        channels: of the trunk's map.
     """
 
     def __init__(self, channels: int) -> None:
@@ -60,7 +57,6 @@ def fit_locator(locator: Locator, maps: Tensor, shares: Tensor) -> None:
     """Fit a locator to masks by logistic regression.
 
     Args:
-        locator: its weights are set.
         maps: float (N, c, h, w), the trunk's features of slices.
         shares: float (N, h, w), share of kidney at each position, 0 to 1.
     """

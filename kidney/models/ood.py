@@ -44,9 +44,6 @@ class OodScore(nn.Module):
     It reads the last D = channels + HISTOGRAM_BINS columns of an embedding: the features of the
     last stage and the intensity histogram. Early stages see how a picture was reconstructed and
     resampled, and would refuse the kidneys of other scanners.
-
-    Args:
-        channels: of the last stage's features.
     """
 
     mean: Tensor  # (D,)

@@ -18,7 +18,7 @@ from kidney.errors import ArtifactError, KidneyError
 from kidney.evaluation.metrics.classification import group_figures
 from kidney.evaluation.predictions import read_predictions
 from kidney.evaluation.report.cards import artifact_card
-from kidney.evaluation.result import EvaluationResult, GroupFigures, Localisation
+from kidney.evaluation.result import EvaluationResult, Localisation
 from kidney.files import parse_json, write_text
 
 MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
@@ -37,10 +37,8 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
     """Write MODEL_CARD.md and DATA_CARD.md; the same files in give the same bytes.
 
     Args:
-        artifact: kidney.onnx.
         evaluation: folder of the evaluation that it was exported with; None: beside the artifact.
         data: folder of its data; None: in the workspace that the artifact lies in.
-        out: folder where the cards go.
 
     Raises:
         KidneyError: a file is missing, or they are not of one model and one manifest.
@@ -56,12 +54,8 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
     data = data or artifact.parent.parent / "data" / card.data.name
     metrics = evaluation / "metrics.json"
     result = _read(metrics, EvaluationResult, "scripts/evaluate.py")
-    groups = {
-        kind: {value: GroupFigures.model_validate(one) for value, one in of.items()}
-        for kind, of in group_figures(
-            read_predictions(evaluation / "predictions.csv"), card.classes
-        ).items()
-    }
+    predictions = read_predictions(evaluation / "predictions.csv")
+    groups = group_figures(predictions, card.classes)
     model = artifact_card(
         card, artifact.name, len(content), check_seal(content), result, groups,
         list(_localisations(artifact.parent / "localisation", card)),

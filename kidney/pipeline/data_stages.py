@@ -75,9 +75,6 @@ def validate_stage(cfg: DictConfig) -> list[Finding]:
     """Check the manifest and the chosen split; write validation.html and validation.json.
 
     A split that is not written yet is checked as it would be made.
-
-    Returns:
-        What failed.
     """
     folder, asked = data_folder(cfg), cfg.split
     slices = read_manifest(folder)

@@ -17,11 +17,11 @@ from kidney.data.ingest import ingest
 from kidney.errors import ConfigError
 from kidney.evaluation.evaluate import evaluate
 from kidney.evaluation.predictions import FILES, predictions_of, write_result
-from kidney.evaluation.report.examples import worst_examples
+from kidney.evaluation.report.page import worst_examples
 from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
 from kidney.models.checkpoint import load_checkpoint
-from kidney.models.explain import explain
+from kidney.models.classifier import explain
 from kidney.pipeline.checkpoints import choose_checkpoint, datamodule_of
 from kidney.pipeline.data_stages import origin_of
 from kidney.pipeline.entry import tracking_of, workspace_of
@@ -38,9 +38,6 @@ Predict = Callable[[Sequence[NDArray[np.uint8]]], tuple[NDArray[np.floating], ..
 
 def evaluate_checkpoint(cfg: DictConfig) -> tuple[EvaluationResult, Path]:
     """Evaluate the chosen checkpoint on the test part of its own split.
-
-    Returns:
-        The result, and the folder with the files of `write_result`.
 
     Raises:
         ArtifactError: the checkpoint was trained on other data or another split, so its test part
@@ -103,11 +100,6 @@ def evaluate_external(
 
     Args:
         cfg: the whole configuration; of `data` the source, the reader and the labels count.
-        card: of the artifact.
-        predict: runs the artifact; classes are in the order of the card.
-
-    Returns:
-        The result, and the folder with metrics.json, report.html and predictions.csv.
 
     Raises:
         ConfigError: no source is named.

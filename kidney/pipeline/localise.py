@@ -28,8 +28,7 @@ from kidney.evaluation.report.localisation_page import NAMES, localisation_page,
 from kidney.evaluation.result import Localisation
 from kidney.files import whole_folder, write_text
 from kidney.models.checkpoint import load_checkpoint
-from kidney.models.classifier import KidneyClassifier
-from kidney.models.explain import explain, grad_cam
+from kidney.models.classifier import KidneyClassifier, explain, grad_cam
 from kidney.pipeline.checkpoints import choose_checkpoint
 from kidney.pipeline.data_stages import origin_of
 from kidney.pipeline.entry import tracking_of, workspace_of
@@ -59,9 +58,6 @@ MapsOf = Callable[[NDArray[np.uint8], int], Explained]  # slice (H, W), class ->
 def localise_checkpoint(cfg: DictConfig) -> tuple[Localisation, Path]:
     """Localise with the chosen checkpoint, Grad-CAM beside it, and log the figures to its run.
 
-    Returns:
-        The result, and the folder with localisation.json and localisation.html.
-
     Raises:
         KidneyError: no such checkpoint, or no slices with masks.
     """
@@ -81,13 +77,7 @@ def localise_checkpoint(cfg: DictConfig) -> tuple[Localisation, Path]:
 def localise_artifact(
     cfg: DictConfig, card: ModelCard, predict: Predict
 ) -> tuple[Localisation, Path]:
-    """Localise with an exported artifact; it has no gradients, so no Grad-CAM.
-
-    Args:
-        cfg: the whole configuration.
-        card: of the artifact.
-        predict: runs the artifact.
-    """
+    """Localise with an exported artifact; it has no gradients, so no Grad-CAM."""
 
     def maps_of(slice_: NDArray[np.uint8], _target: int) -> Explained:
         return Explained(*predict(slice_), None)
@@ -115,8 +105,6 @@ def localise(
 
     Args:
         cfg: the whole configuration; of `data` the name, the source and how to fetch it count.
-        maps_of: the model.
-        classes: of the model.
         model: what the result says of it: backbone, run and code.
     """
     name = origin_of(cfg) or str(cfg.data.name)

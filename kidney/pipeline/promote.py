@@ -11,9 +11,8 @@ from omegaconf import DictConfig
 
 from kidney.artifact.card import ModelCard
 from kidney.errors import ArtifactError
-from kidney.evaluation.evaluation_record import SLICE, EvaluationRecord, macro_auroc
 from kidney.evaluation.predictions import read_predictions
-from kidney.evaluation.promotion import Verdict, judge
+from kidney.evaluation.promotion import SLICE, EvaluationRecord, Verdict, judge, macro_auroc_of
 from kidney.evaluation.result import EvaluationResult
 from kidney.files import sha256
 from kidney.pipeline.entry import tracking_of, workspace_of
@@ -49,14 +48,6 @@ def promote(cfg: DictConfig, artifact: Path, card: ModelCard) -> str:
 
     Interrupted, it leaves at most a version without an alias, which the same command takes up
     again.
-
-    Args:
-        cfg: the whole configuration.
-        artifact: kidney.onnx.
-        card: of the artifact.
-
-    Returns:
-        What became of it, for people.
 
     Raises:
         ArtifactError: it does not become the champion; the message says why.
@@ -208,7 +199,7 @@ def _read_record(folder: Path) -> EvaluationRecord:
         predictions = _read_table(folder / PREDICTIONS, needed)
         record = EvaluationRecord(predictions, result, _read_located(folder))
         slices, written = result.slices, result.figures["macro_auroc"].value
-        found = macro_auroc(record)
+        found = macro_auroc_of(record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"Expected {METRICS} and {PREDICTIONS} of an evaluation in {folder}, but: {error!r}.",

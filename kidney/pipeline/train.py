@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, distribution_to_json
 
 from kidney.data.split import Split
 from kidney.errors import ConfigError
+from kidney.files import digest
 from kidney.models.checkpoint import Hparams
 from kidney.pipeline.entry import (
     is_sweep,
@@ -23,26 +24,14 @@ from kidney.pipeline.evaluate import comparisons
 from kidney.training.crossval import Pooled, cross_validate
 from kidney.training.ensemble import train
 from kidney.training.search import search
-from kidney.training.spec import TrainingSpec, digest
+from kidney.training.spec import TrainingSpec
 
 _MISSING = object()
 _DECIDE = ("seed", "batch_size", "slices_per_scan", "augmentations")  # of the top level
 
 
 def train_stage(cfg: DictConfig, slices: pd.DataFrame, split: Split) -> float:
-    """Train what the configuration asks for and print what came of it.
-
-    Args:
-        cfg: the whole configuration.
-        slices: the manifest, and `split` the split, as `prepare` returned them.
-        split: see `slices`.
-
-    Returns:
-        The macro AUROC on the validation parts.
-
-    Raises:
-        KidneyError: data, weights or settings do not fit; the message says what to do.
-    """
+    """Train what the configuration asks for and print what came of it."""
     if is_sweep():
         refuse_distributed_sweep(cfg.trainer.strategy)
     if cfg.search:

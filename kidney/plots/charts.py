@@ -29,30 +29,17 @@ _ABOVE: Any = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve of `unit_curves`.
+    """A curve of `unit_curves`."""
 
-    Attributes:
-        x: 0 to 1.
-        y: as many values.
-        name: in the legend; one without a name is not there.
-        note: follows the name.
-        mark: a point to point out, x and y.
-    """
-
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float]  # 0 to 1
+    y: Sequence[float]  # as many values
     name: str = ""
-    note: str = ""
-    mark: tuple[float, float] | None = None
+    note: str = ""  # follows the name
+    mark: tuple[float, float] | None = None  # a point to point out, x and y
 
 
 def dots(groups: Mapping[str, Sequence[float]], across: str) -> Figure:
-    """Draw a row of dots a group, one a value; equal values lie above each other.
-
-    Args:
-        groups: name -> values.
-        across: name of the axis, with its unit.
-    """
+    """Draw a row of dots a group, one a value; equal values lie above each other."""
     figure, drawn = axes(WIDE, 0.7 + 0.3 * len(groups))
     for row, values in enumerate(groups.values()):
         found, counts = np.unique(np.asarray(values, float), return_counts=True)
@@ -71,12 +58,7 @@ def dots(groups: Mapping[str, Sequence[float]], across: str) -> Figure:
 
 
 def stacked(counts: Mapping[str, Mapping[str, int]], across: str) -> Figure:
-    """Draw a bar a group, cut into its categories, with the counts written in.
-
-    Args:
-        counts: group -> category -> how many.
-        across: name of the axis.
-    """
+    """Draw a bar a group, cut into its categories, with the counts written in."""
     figure, drawn = axes(WIDE, 1.1 + 0.42 * len(counts))
     categories = list(dict.fromkeys(name for row in counts.values() for name in row))
     starts = np.zeros(len(counts))
@@ -103,12 +85,7 @@ def stacked(counts: Mapping[str, Mapping[str, int]], across: str) -> Figure:
 
 
 def shares(groups: Mapping[str, Mapping[str, float]], across: str) -> Figure:
-    """Draw shares, 0 to 1, as bars: a block a group, a bar each name in it.
-
-    Args:
-        groups: group -> name -> share.
-        across: name of the axis.
-    """
+    """Draw shares, 0 to 1, as bars: a block a group, a bar each name in it."""
     names = list(dict.fromkeys(name for row in groups.values() for name in row))
     high = 0.8 / len(names)
     figure, drawn = axes(WIDE, 0.7 + 0.2 * len(names) + 0.27 * len(names) * len(groups))
@@ -132,12 +109,7 @@ def shares(groups: Mapping[str, Mapping[str, float]], across: str) -> Figure:
 
 
 def histograms(values: Mapping[str, Sequence[float]], across: str) -> Figure:
-    """Draw how often values occur, each name as a share of its own.
-
-    Args:
-        values: name -> values.
-        across: name of the axis.
-    """
+    """Draw how often values occur, each name as a share of its own."""
     figure, drawn = axes(WIDE, 2.6)
     every = np.concatenate([np.asarray(one, float) for one in values.values()])
     bins = np.linspace(every.min(), every.max(), 41).tolist()
@@ -161,8 +133,6 @@ def intervals(
 
     Args:
         rows: what is measured -> who -> figure; undefined figures are left out.
-        across: name of the axis.
-        width: in inches.
     """
     who = list(dict.fromkeys(name for row in rows.values() for name in row))
     figure, drawn = axes(width, 0.9 + (0.22 + 0.13 * len(who)) * len(rows))
@@ -189,13 +159,7 @@ def intervals(
 def lines(
     curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], across: str, up: str
 ) -> Figure:
-    """Draw curves in one pair of axes; few points are marked.
-
-    Args:
-        curves: name -> x and y.
-        across: name of the horizontal axis.
-        up: name of the vertical axis.
-    """
+    """Draw curves in one pair of axes; few points are marked."""
     figure, drawn = axes(WIDE, 2.9)
     for number, (name, (x, y)) in enumerate(curves.items()):
         turn = (number + number // 4) % 4
@@ -217,10 +181,6 @@ def unit_curves(
 
     Args:
         curves: one without points is in the legend only.
-        across: name of the horizontal axis, 0 to 1.
-        up: name of the vertical axis.
-        highest: upper end of the vertical axis.
-        chance: whether to draw the diagonal.
     """
     named = sum(bool(curve.name) for curve in curves)
     figure, drawn = _unit_axes(across, up, highest, chance, named)
@@ -245,9 +205,6 @@ def reliability(bins: Sequence[Any]) -> Figure:
 
     The dots of a calibrated model lie on the diagonal; the area of a dot, and the bar below it, is
     the share of slices in its bin.
-
-    Args:
-        bins: `kidney.evaluation.metrics.calibration.Bin`.
     """
     figure, drawn = _unit_axes("predicted probability", "share that is right", 1.0, True, 0)
     most = max((one.share for one in bins), default=1.0)

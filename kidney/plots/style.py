@@ -2,12 +2,15 @@
 
 import io
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 COLOURS = ("#2563a8", "#c2500a", "#007a5a", "#a8477f")
 MARKS = ("o", "s", "^", "D")
@@ -15,6 +18,7 @@ HATCHES = ("", "//", "..", "xx")
 DASHES = ("-", "--", ":", "-.")
 INK, SOFT, LINE, PAPER = "#1b2733", "#5b6b7a", "#d9e0e6", "#ffffff"
 WIDE, NARROW = 6.4, 4.8  # inches; a narrow chart can be read on a phone
+_SIDE, _CAPTION = 1.55, 0.17  # inches of a picture of a sheet, and of a line above it
 _STYLE: Any = {
     "figure.dpi": 110,
     "font.size": 10,
@@ -63,7 +67,6 @@ def svg(figure: Figure, alt: str) -> Markup:
     """Return a chart as inline SVG in the colours of the page, without a date or random ids.
 
     Args:
-        figure: one of `kidney.plots.charts`.
         alt: what it shows, for readers who don't see it.
     """
     out = io.StringIO()
@@ -80,3 +83,26 @@ def svg(figure: Figure, alt: str) -> Markup:
         drawn = drawn.replace(colour, f"var({variable}, {colour})")
     head = f'<svg class="chart" role="img" aria-label="{escape(alt)}" {box[0]}>'
     return Markup(f"{head}{drawn}</svg>")
+
+
+def sheet(pictures: Sequence[NDArray[np.uint8]], captions: Sequence[str], columns: int) -> Figure:
+    """Lay pictures out in rows.
+
+    Args:
+        pictures: uint8 (H, W), black to white whatever their own range, or RGB (H, W, 3); none
+            make an empty sheet.
+        captions: one for each, above it; line breaks are kept.
+    """
+    rows = max(1, -(-len(pictures) // columns))
+    lines = max((caption.count("\n") + 1 for caption in captions), default=1)
+    size = (_SIDE * columns, (_SIDE + _CAPTION * (lines + 0.4)) * rows)
+    figure, cells = plt.subplots(
+        rows, columns, figsize=size, dpi=110, layout="constrained", squeeze=False
+    )
+    plt.close(figure)
+    for cell in cells.flat:
+        cell.axis("off")
+    for cell, picture, caption in zip(cells.flat, pictures, captions, strict=False):
+        cell.imshow(picture, cmap="gray", vmin=0, vmax=255)
+        cell.set_title(caption, fontsize=8, loc="left")
+    return figure

@@ -16,27 +16,18 @@ _ENDS = 64  # one file in so many ends its chunk
 
 
 class File(NamedTuple):
-    """A file as it is listed; nothing of it was read.
+    """A file as it is listed; nothing of it was read."""
 
-    Attributes:
-        path: absolute, or s3://BUCKET/KEY.
-        version: size and time, which change with its content; "" where the file cannot be looked
-            at: reading it will fail and report why.
-    """
-
-    path: str
+    path: str  # absolute, or s3://BUCKET/KEY
+    # size and time, which change with its content; "" where the file cannot be looked at: reading
+    # it will fail and report why
     version: str
 
 
 class Chunk(NamedTuple):
-    """The files that are scored together and end in one part of the result.
+    """The files that are scored together and end in one part of the result."""
 
-    Attributes:
-        id: 16 hexadecimal digits, the same for the same files, versions and recipe.
-        paths: of the files.
-    """
-
-    id: str
+    id: str  # 16 hexadecimal digits, the same for the same files, versions and recipe
     paths: tuple[str, ...]
 
 
@@ -75,7 +66,6 @@ def chunks(files: Iterable[File], recipe: str) -> Iterator[Chunk]:
     and seldom the next ones, whose results stay.
 
     Args:
-        files: in the order of `list_archive`.
         recipe: what else decides the result; part of the ids.
     """
     chunk: list[File] = []

@@ -37,8 +37,6 @@ class Results:
 
     Args:
         location: a folder, which need not be there yet, or s3://BUCKET/FOLDER.
-        card: of the model.
-        model: SHA-256 of the model's file.
     """
 
     def __init__(self, location: str, card: ModelCard, model: str) -> None:

@@ -29,19 +29,12 @@ _LOG_SECONDS = 30.0  # between two lines where stderr is no terminal
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to.
+    """What a run came to."""
 
-    Attributes:
-        slices: all that are in the results.
-        kept: of these, scored by a run before.
-        errors: files of each kind of bad.
-        rate: slices a second, from the first file that was begun to the last one that was done.
-    """
-
-    slices: int
-    kept: int
-    errors: Counter[str]
-    rate: float
+    slices: int  # all that are in the results
+    kept: int  # of these, scored by a run before
+    errors: Counter[str]  # files of each kind of bad
+    rate: float  # slices a second, from the first file that was begun to the last one that was done
 
     def __str__(self) -> str:
         kept = f" ({self.kept:,} of them before)" if self.kept else ""
@@ -60,13 +53,10 @@ def score(
     """Score every slice of an archive, with progress on stderr; go on where a run was cut off.
 
     Args:
-        archive: see `list_archive`.
         out: a folder or s3://BUCKET/FOLDER. It gets slices/ and errors/ with Parquet files,
             summary.json once all is done, and, where KIDNEY_SALT is unset, the key `salt` of the
             pseudonyms.
-        model: the kidney.onnx.
         window: name or WIDTH/LEVEL in HU; None: that of the model's card.
-        address: see `engine`.
 
     Raises:
         KidneyError: no such archive, model, window, cluster or folder; or the results there are of

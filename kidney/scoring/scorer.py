@@ -17,9 +17,8 @@ from kidney.errors import ImageError, KidneyError
 from kidney.imaging.windows import window_named
 from kidney.remote.http import RefusedError
 from kidney.remote.object_store import is_object, read_object
-from kidney.scoring.decode import decode
 from kidney.scoring.results import SLICES, Results
-from kidney.scoring.rows import error_row, slice_row
+from kidney.scoring.rows import decode, error_row, slice_row
 
 _AHEAD = 8  # files that are read while others are scored: object stores are slow to respond
 _MAX_BYTES = 1 << 30  # of a file; what decodes to more slices than are read has less
@@ -28,17 +27,11 @@ _OF_THE_FILE = (404, 413)  # any other refusal would meet the next files too
 
 @dataclass(frozen=True)
 class Job:
-    """What all workers do alike.
+    """What all workers do alike."""
 
-    Attributes:
-        window: WIDTH/LEVEL in HU, through which Hounsfield units are shown.
-        key: of the pseudonyms.
-        out: where the results are, see `Results`.
-    """
-
-    window: str
-    key: bytes
-    out: str
+    window: str  # WIDTH/LEVEL in HU, through which Hounsfield units are shown
+    key: bytes  # of the pseudonyms
+    out: str  # where the results are, see `Results`
 
 
 class Scorer:

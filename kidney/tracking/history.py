@@ -55,11 +55,7 @@ def runs_table(tracking: Tracking) -> pd.DataFrame:
 
 
 def compared(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the runs that a sweep compares: trainings and cross-validations, but not their folds.
-
-    Args:
-        runs: what `runs_table` returned.
-    """
+    """Return what a sweep compares: trainings and cross-validations, but not their folds."""
     kind_of_parent = runs["parent"].map(runs["kind"])
     kinds = runs["kind"].isin([TRAINING, CROSS_VALIDATION])
     chosen = runs[kinds & (kind_of_parent != CROSS_VALIDATION)]
@@ -70,7 +66,6 @@ def fits_of(runs: pd.DataFrame, run_id: str) -> pd.DataFrame:
     """Return the fits that a training is the average of, or those of a cross-validation's folds.
 
     Args:
-        runs: what `runs_table` returned.
         run_id: of a training or of a cross-validation.
     """
     above = {run_id, *runs.index[runs["parent"] == run_id]}
@@ -96,10 +91,6 @@ def curve(tracking: Tracking, run_id: str, metric: str) -> tuple[list[int], list
 
 def evaluations(tracking: Tracking, runs: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Return name -> metrics.json of those runs whose test part was evaluated.
-
-    Args:
-        tracking: where they are.
-        runs: what `runs_table` or `compared` returned.
 
     Raises:
         ArtifactError: of none.

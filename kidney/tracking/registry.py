@@ -6,6 +6,9 @@ signatures and its evaluation. Two aliases say which versions count, `champion` 
 back, `previous`.
 """
 
+import dataclasses
+import json
+import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,22 +17,23 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import mlflow.onnx
+import numpy as np
+import onnx
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import Schema, TensorSpec
 
+from kidney.artifact.reader import read_artifact
 from kidney.errors import ArtifactError
 from kidney.files import sha256
 from kidney.remote.http import without_secrets
 from kidney.remote.mlflow_rest import FILES, Reference, Source, file_of
 from kidney.tracking.runs import Tracking, end_run, start_run
-from kidney.tracking.version_folder import (
-    EVALUATION,
-    copy_signatures,
-    quantised_beside,
-    write_version,
-)
 
+EVALUATION = "evaluation"  # folder of a version
 CHAMPION = "champion"
 PREVIOUS = "previous"
 WITHDRAWN = "withdrawn"
@@ -39,17 +43,11 @@ _NONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # no such model;
 
 @dataclass(frozen=True)
 class Version:
-    """One version of the registered model.
-
-    Attributes:
-        number: counts from 1.
-        run_id: the run that holds its files.
-        tags: what it is and how it was judged.
-    """
+    """One version of the registered model."""
 
     number: int
-    run_id: str
-    tags: Mapping[str, str]
+    run_id: str  # the run that holds its files
+    tags: Mapping[str, str]  # what it is and how it was judged
 
 
 def register(
@@ -65,11 +63,9 @@ def register(
     starts again without leaving a second one; a signature that was made since is added to it.
 
     Args:
-        tracking: the store.
         name: of the registered model; it is made where there is none.
         artifact: kidney.onnx. Where there are, kidney.int8.onnx and the signatures kidney.onnx.sig
             and kidney.int8.onnx.sig beside it come along.
-        evaluation: the files that it is judged by.
         tags: what identifies artifact and evaluation, `sha256` among them.
 
     Raises:
@@ -114,8 +110,6 @@ def find_source(uri: str, reference: Reference, precision: str = "float32") -> S
 
     Args:
         uri: of the store, for example sqlite:///mlflow.db.
-        reference: the version.
-        precision: float32 or int8.
 
     Raises:
         ArtifactError: there is no such version or file.
@@ -260,3 +254,73 @@ def _version(found: ModelVersion) -> Version:
 
 def _called(version: Version | None) -> str:
     return f"version {version.number}" if version else "none"
+
+
+def write_version(
+    folder: Path, artifact: Path, quantised: Path | None, evaluation: Iterable[Path]
+) -> None:
+    """Write a version's folder: an MLflow model with card, sibling, signatures and evaluation."""
+    model = onnx.load(artifact)
+    mlflow.onnx.save_model(
+        model,
+        folder,
+        signature=_signature(model.graph),
+        # Named, since MLflow would load the model in another process to find them out.
+        pip_requirements=mlflow.onnx.get_default_pip_requirements(),
+        save_as_external_data=False,
+    )
+    shutil.copyfile(artifact, folder / FILES["float32"].path)  # to the byte: its hash is a tag
+    card = dataclasses.asdict(read_artifact(artifact)[1])
+    (folder / "card.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
+    if quantised:
+        (folder / FILES["int8"].path).parent.mkdir()
+        shutil.copyfile(quantised, folder / FILES["int8"].path)
+    copy_signatures(folder, artifact, quantised)
+    (folder / EVALUATION).mkdir()
+    for file in evaluation:
+        shutil.copy(file, folder / EVALUATION)
+
+
+def _signature(graph: onnx.GraphProto) -> ModelSignature:
+    """Say what the graph takes and gives, with -1 for each side that is free."""
+
+    def tensor(value: onnx.ValueInfoProto) -> TensorSpec:
+        kind = value.type.tensor_type
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        return TensorSpec(dtype, [side.dim_value or -1 for side in kind.shape.dim], value.name)
+
+    return ModelSignature(
+        Schema([tensor(value) for value in graph.input]),
+        Schema([tensor(value) for value in graph.output]),
+    )
+
+
+def quantised_beside(artifact: Path) -> Path | None:
+    """Return the quantised file beside the artifact; None where there is none.
+
+    Raises:
+        ArtifactError: it is that of another model.
+    """
+    file = artifact.with_suffix(".int8.onnx")
+    if not file.is_file():
+        return None
+    made_from, whole = read_artifact(file)[1].made_from, sha256(artifact)
+    if made_from != whole:
+        raise ArtifactError(
+            f"Expected {file} to be made from {artifact.name} of SHA-256 {whole}, but its card "
+            f"says {made_from}.",
+            "Export again, or remove it: it would be taken for a part of this version.",
+        )
+    return file
+
+
+def copy_signatures(folder: Path, artifact: Path, quantised: Path | None) -> bool:
+    """Copy the signatures beside the files to where they lie in a version; False: none is there."""
+    copied = False
+    for file, there in ((artifact, FILES["float32"]), (quantised, FILES["int8"])):
+        signature = file and file.with_name(f"{file.name}.sig")
+        if signature and signature.is_file():
+            (folder / there.signature).parent.mkdir(exist_ok=True)
+            shutil.copyfile(signature, folder / there.signature)
+            copied = True
+    return copied

@@ -2,11 +2,11 @@
 
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
@@ -28,6 +28,7 @@ CROSS_VALIDATION = "cross-validation"  # the tag `kind` of a run that pools othe
 _SQLITE = "sqlite:///"
 _RUN_ID = "run_id"  # file in the folder of a run
 _REPOSITORY = Path(__file__).parents[2]
+_Found = TypeVar("_Found")
 _GONE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # unknown; deleted
 
 
@@ -41,14 +42,9 @@ class Figure(Protocol):
 
 @dataclass(frozen=True)
 class Tracking:
-    """One experiment of one MLflow store.
+    """One experiment of one MLflow store."""
 
-    Attributes:
-        uri: `sqlite:///PATH/mlflow.db` or the address of an MLflow server.
-        experiment: its name.
-    """
-
-    uri: str
+    uri: str  # `sqlite:///PATH/mlflow.db` or the address of an MLflow server
     experiment: str
 
     @property
@@ -102,22 +98,35 @@ def start_run(
     return str(run.info.run_id)
 
 
-def reopen_run(tracking: Tracking, run_id: str) -> bool:
-    """Set a run that was cut off to running again; False if the store has it no longer.
+def _of_known(tracking: Tracking, run_id: str, ask: Callable[[], _Found]) -> _Found | None:
+    """Return what the store says of a run; None if it has it no longer.
 
     Raises:
         ArtifactError: the store does not answer; the run may well be there.
     """
     try:
-        tracking.client().update_run(run_id, status="RUNNING")
+        return ask()
     except MlflowException as error:
         if error.error_code in _GONE:
-            return False
+            return None
         raise ArtifactError(
             f"Expected {tracking.shown} to know whether run {run_id} is there, but: {error}.",
             "Run the command again when the tracking store answers; nothing is lost.",
         ) from error
-    return True
+
+
+def reopen_run(tracking: Tracking, run_id: str) -> bool:
+    """Set a run that was cut off to running again; False if the store has it no longer.
+
+    Raises:
+        ArtifactError: the store does not answer.
+    """
+
+    def reopen() -> bool:
+        tracking.client().update_run(run_id, status="RUNNING")
+        return True
+
+    return bool(_of_known(tracking, run_id, reopen))
 
 
 def end_run(tracking: Tracking, run_id: str, status: str = "FINISHED") -> None:
@@ -155,12 +164,9 @@ def tracked_run(
     """Yield the id of an open run, and close it: FINISHED, KILLED (interrupted) or FAILED.
 
     Args:
-        tracking: the store.
         folder: of the run; a file in it keeps the run's id once its parameters are logged.
-        tags: of a new run.
         name: of a new run; that of the folder by default.
         parent: id of the run that a new one belongs to.
-        parameters: of a new run.
         resume: go on with the run of the folder, which `can_resume` opened again.
     """
     run_id = run_of(folder) if resume else ""
@@ -231,10 +237,6 @@ def best_run(
     """Find the finished run with the best validation macro AUROC. Test figures play no part.
 
     Args:
-        tracking: where to look.
-        data: fingerprint of the manifest.
-        split: fingerprint of the split.
-        fold: the test fold.
         validation_fold: the validation fold; None: whichever validated.
 
     Raises:
@@ -317,6 +319,7 @@ def unlike_settings(tracking: Tracking, run_id: str, other: str) -> list[str]:
 
 
 def _run(tracking: Tracking, run_id: str) -> Run | None:
+<<<<<<< HEAD
     try:
         return tracking.client().get_run(run_id)
     except MlflowException as error:
@@ -326,6 +329,9 @@ def _run(tracking: Tracking, run_id: str) -> Run | None:
             f"Expected {tracking.shown} to know whether run {run_id} is there, but: {error}.",
             "Run the command again when the tracking store answers; nothing is lost.",
         ) from error
+=======
+    return _of_known(tracking, run_id, lambda: tracking.client().get_run(run_id))
+>>>>>>> house
 
 
 def download_files(tracking: Tracking, run_id: str, names: Iterable[str], folder: Path) -> None:

@@ -21,7 +21,7 @@ from kidney.evaluation.metrics.calibration import (
     class_prior,
     fit_temperature,
 )
-from kidney.evaluation.metrics.classification import figures, group_weights
+from kidney.evaluation.metrics.classification import group_weights, labels_of, macro_auroc
 from kidney.evaluation.metrics.decisions import fit_rules
 from kidney.evaluation.metrics.ood import Scored, ood_figures
 from kidney.evaluation.predictions import predictions_of
@@ -44,17 +44,11 @@ class Outputs(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What is known of a model before it meets its test part.
-
-    Attributes:
-        rules: for its decisions.
-        predictions: a row a validation slice, as predictions.csv has it.
-        macro_auroc: of these slices; hyperparameters are chosen by it.
-    """
+    """What is known of a model before it meets its test part."""
 
     rules: Rules
-    predictions: pd.DataFrame
-    macro_auroc: float
+    predictions: pd.DataFrame  # a row a validation slice, as predictions.csv has it
+    macro_auroc: float  # of these slices; hyperparameters are chosen by it
 
 
 def calibrate(
@@ -71,7 +65,6 @@ def calibrate(
         spec: the training; `decisions` holds the targets of the rules.
         model: its temperature, the bias of its head and its OOD score are set.
         ensemble: validation fold -> the fit that was trained without it.
-        lineage: of the training.
     """
     tables, outputs = [], []
     for fold, fitted in ensemble.items():
@@ -85,13 +78,13 @@ def calibrate(
     logits = np.concatenate([output.logits for output in outputs])
     scores = np.concatenate([output.ood_scores for output in outputs])
     classes = list(spec.hparams.classes)
-    labels = slices["label"].map(classes.index).to_numpy(np.int64)
+    labels = labels_of(slices, classes)
     # Patients and not scans, since a new scan is that of a new patient.
     patients = slices["patient"].to_numpy().astype(np.str_)
     weights = group_weights(patients)
     trained = data.slices.iloc[data.rows(*parts)]
     prior = class_prior(
-        trained["label"].map(classes.index).to_numpy(np.int64),
+        labels_of(trained, classes),
         group_weights(trained["scan"].to_numpy().astype(np.str_)),  # as the sampler draws them
         len(classes),
     )
@@ -103,7 +96,7 @@ def calibrate(
     probabilities = torch.from_numpy(logits / temperature).softmax(dim=1).numpy()
     rules = fit_rules(labels, probabilities, patients, scores, classes, **spec.decisions)
     predictions = predictions_of(slices, classes, probabilities, logits, rules, scores)
-    area = figures(labels, probabilities, classes)["macro_auroc"]
+    area = macro_auroc(labels, probabilities)
     return Calibration(rules, predictions, 0.0 if np.isnan(area) else area)
 
 
@@ -127,7 +120,6 @@ def predict_test_part(checkpoint: Checkpoint, data: KidneyDataModule) -> pd.Data
     """Return predictions and decisions for the test part, as predictions.csv has them.
 
     Args:
-        checkpoint: the model.
         data: after its setup, with images or with features.
     """
     slices = data.slices.iloc[data.rows("test")]
@@ -144,7 +136,6 @@ def fit_ood(classifier: KidneyClassifier, data: KidneyDataModule, rows: NDArray[
     Args:
         classifier: trained; its backbone must not change any more.
         data: after its setup, with images or with features of this backbone.
-        rows: of the manifest.
     """
     scans = data.slices["scan"].to_numpy(str)
     chosen = rows[spread_rows(scans[rows], SLICES_PER_SCAN)]
@@ -193,8 +184,6 @@ def measure_ood(
         score: slices (H, W) -> scores (N,).
         predictions: a row for each slice of kidney CT that nothing was fitted to, with `scan` and
             `ood_score`.
-        slices: these slices in the same order.
-        above: scores above it are refused.
         ood_sets: kind -> folder or archive of such pictures, "photograph" for example.
 
     Returns:

@@ -10,14 +10,13 @@ import pandas as pd
 
 from kidney.data.cache import open_cache
 from kidney.evaluation.evaluate import evaluate
-from kidney.evaluation.metrics.classification import figures
+from kidney.evaluation.metrics.classification import labels_of, macro_auroc
 from kidney.evaluation.predictions import FILES, read_predictions, write_result
-from kidney.evaluation.report.examples import Explain, worst_examples
+from kidney.evaluation.report.page import Explain, worst_examples
 from kidney.evaluation.result import EvaluationResult
 from kidney.files import write_text
 from kidney.models.checkpoint import Lineage, load_checkpoint
-from kidney.models.classifier import KidneyClassifier
-from kidney.models.explain import explain
+from kidney.models.classifier import KidneyClassifier, explain
 from kidney.tracking.runs import (
     CHECKPOINT,
     CROSS_VALIDATION,
@@ -34,20 +33,14 @@ from kidney.training.spec import TrainingSpec, model_of, tags_of
 
 @dataclass(frozen=True)
 class Pooled:
-    """What a cross-validation leaves behind.
+    """What a cross-validation leaves behind."""
 
-    Attributes:
-        run_id: the parent of the folds' runs.
-        result: figures of the pooled test parts, as `evaluate` gives them.
-        val_macro_auroc: mean over the folds of that on their validation slices; hyperparameters
-            are chosen by it.
-        folder: with report.html, metrics.json, predictions.csv of the test parts and
-            validation-predictions.csv.
-    """
-
-    run_id: str
-    result: EvaluationResult
+    run_id: str  # the parent of the folds' runs
+    result: EvaluationResult  # figures of the pooled test parts, as `evaluate` gives them
+    # mean over the folds of that on their validation slices; hyperparameters are chosen by it
     val_macro_auroc: float
+    # with report.html, metrics.json, predictions.csv of the test parts and validation-
+    # predictions.csv
     folder: Path
 
 
@@ -64,7 +57,6 @@ def cross_validate(
 
     Args:
         spec: the training; its `fold` is not read.
-        parent: id of the tracking run that this one belongs to.
         name: of its tracking run; that of its folder by default.
         compare: results that the report shows beside its own; see `write_result`.
     """
@@ -142,7 +134,10 @@ def _pool(
     )
     write_result(folder, result, tested, examples, **compare)
     write_text(folder / "validation-predictions.csv", validated.to_csv(index=False))
-    areas = [_macro_auroc(rows, classes) for _, rows in validated.groupby("fold")]
+    areas = [
+        macro_auroc(labels_of(rows, classes), rows[classes].to_numpy())
+        for _, rows in validated.groupby("fold")
+    ]
     return Pooled(lineage.run, result, sum(areas) / len(areas), folder)
 
 
@@ -155,8 +150,3 @@ def _explain_by_fold(spec: TrainingSpec, predictions: pd.DataFrame) -> Explain:
         return load_checkpoint(own.run_folder(own.lineage()) / CHECKPOINT).classifier
 
     return lambda row, slice_: explain(classifier_of(int(predictions["fold"].iloc[row])), slice_)
-
-
-def _macro_auroc(predictions: pd.DataFrame, classes: list[str]) -> float:
-    labels = predictions["label"].map(classes.index).to_numpy()
-    return figures(labels, predictions[classes].to_numpy(), classes)["macro_auroc"]

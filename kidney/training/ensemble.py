@@ -33,18 +33,12 @@ from kidney.training.spec import TrainingSpec, tags_of
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves behind.
-
-    Attributes:
-        run_id: its tracking run.
-        checkpoint: the model.
-        val_macro_auroc: of the validation folds together.
-        validation: predictions of the fits for their validation slices, as in predictions.csv.
-    """
+    """What a training leaves behind."""
 
     run_id: str
     checkpoint: Path
-    val_macro_auroc: float
+    val_macro_auroc: float  # of the validation folds together
+    # predictions of the fits for their validation slices, as in predictions.csv
     validation: pd.DataFrame
 
 
@@ -55,12 +49,7 @@ def train(spec: TrainingSpec, parent: str | None = None, copy_to: Path | None = 
     it has no model.ckpt it is unfinished.
 
     Args:
-        spec: the training.
-        parent: id of the tracking run that this one belongs to.
         copy_to: where to put a copy of the checkpoint.
-
-    Raises:
-        KidneyError: data, weights or settings do not fit; the message says what to do.
     """
     if spec.freezes and spec.strategy.startswith("ddp"):
         raise ConfigError(

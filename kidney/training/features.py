@@ -5,9 +5,7 @@ part reuse them. Augmentation 0 are the slices as they are; each further one has
 once. The locator is fitted once a backbone, on phantoms whose kidneys are known.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from kidney.data.phantom.locator_set import SCANS, locator_set
-from kidney.files import whole_file
+from kidney.files import digest, whole_file
 from kidney.models.augment import augment
+from kidney.models.checkpoint import Hparams
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.locator import fit_locator
 from kidney.models.ood import HISTOGRAM_BINS
@@ -28,24 +27,14 @@ from kidney.models.prepare import body_region, cut_out
 
 
 def features_path(
-    folder: Path,
-    data: str,
-    weights: str,
-    backbone: str,
-    image_size: int,
-    stages: Sequence[int],
-    trainable: str,
-    augmentation: int,
+    folder: Path, data: str, weights: str, hparams: Hparams, augmentation: int
 ) -> Path:
-    """Name the file by all that its content depends on."""
+    """Name the file of the frozen part's features by all that its content depends on."""
     key = [
-        data, weights, backbone, image_size, list(stages), trainable, HISTOGRAM_BINS, augmentation
+        data, weights, hparams.backbone, hparams.image_size, list(hparams.stages),
+        hparams.trainable, HISTOGRAM_BINS, augmentation,
     ]  # fmt: skip
-    return folder / f"features-{backbone}-{_digest(key)}.npy"
-
-
-def _digest(key: list[object]) -> str:
-    return hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]
+    return folder / f"features-{hparams.backbone}-{digest(key)}.npy"
 
 
 def frozen_features(
@@ -63,13 +52,9 @@ def frozen_features(
     Args:
         frozen: prepared images (N, 1, S, S) -> features (N, ...).
         dataset: all slices of the manifest in its order.
-        rows: how many these are.
         path: the file; while it grows it is called PATH.partial, and a run that was killed goes on
             where it stopped.
         augmentation: 0 for the slices as they are, 1 and more for one random draw each.
-        batch_size: slices a forward pass.
-        num_workers: loader processes.
-        device: where to compute.
 
     Returns:
         (rows, ...) of the type that `frozen` gives, memory-mapped.
@@ -139,13 +124,11 @@ def locate_kidneys(classifier: KidneyClassifier, weights: str, cache: Path) -> N
     """Set the locator of a classifier with a frozen trunk: from the cache, else fitted to phantoms.
 
     Args:
-        classifier: with the pretrained backbone.
-        weights: identity of the backbone's weights.
         cache: folder that keeps locators.
     """
     backbone = classifier.backbone
     key = [weights, backbone.name, classifier.image_size, list(backbone.stages), SCANS]
-    path = cache / f"locator-{backbone.name}-{_digest(key)}.safetensors"
+    path = cache / f"locator-{backbone.name}-{digest(key)}.safetensors"
     if not path.is_file():
         print(f"Fitting the kidney locator to phantoms: {path}", flush=True)
         fit_locator(classifier.locator, *_located_phantoms(classifier.eval()))

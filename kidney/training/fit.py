@@ -41,17 +41,7 @@ def fit(
     While resume.ckpt lies in `folder` the fit is unfinished.
 
     Args:
-        spec: the training.
         validation_fold: the validation part; the training part is all but it and the test fold.
-        lineage: of this fit.
-        folder: where the checkpoints go.
-        parent: id of the tracking run that this one belongs to.
-
-    Returns:
-        The checkpoint of the last epoch.
-
-    Raises:
-        KidneyError: data, weights or settings do not fit; the message says what to do.
     """
     keep_freed_memory()
     _silence_lightning()

@@ -13,6 +13,7 @@ from kidney.evaluation.metrics.calibration import balanced_weights, fit_temperat
 from kidney.evaluation.metrics.classification import group_weights
 from kidney.evaluation.metrics.decisions import fit_rules
 from kidney.evaluation.predictions import predictions_of
+from kidney.files import digest
 from kidney.imaging.appearance import ENHANCED_FROM, PLANES, appearance, baseline
 from kidney.models.checkpoint import Checkpoint, DataLineage, LesionHparams, Lineage, SplitLineage
 from kidney.models.lesion_classifier import LesionClassifier
@@ -27,7 +28,6 @@ from kidney.training.lesion_run import (
     fit_heads,
 )
 from kidney.training.lesion_series import WholeSeries, fit_series_rules
-from kidney.training.spec import digest
 
 SPLIT = "by_patient"  # what the folds of lesion models are called
 _ALL = -1  # the fold of a model that no patient was kept from

@@ -62,15 +62,9 @@ def search(
     trial's test parts are a little too good where a search is long and scans are few.
 
     Args:
-        folder: of the search; its name is that of the study.
-        space: where to look.
         run_trial: a cross-validation with other hyperparameters.
-        trials: how many, all processes together.
-        seed: of the draws.
         storage: URL of the database that several processes share, as SQLAlchemy takes it; None:
             search.db in the folder, for one process.
-        tracking: where the runs go.
-        parent: id of the tracking run that this one belongs to.
 
     Returns:
         The best trial: `number`, `value` and `params`, which maps hyperparameters to values.

@@ -1,8 +1,6 @@
 """What to train, on which data, and where its files and records go."""
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +14,7 @@ from kidney.data.cache import open_thumbnails
 from kidney.data.datamodule import KidneyDataModule
 from kidney.data.manifest import fingerprint
 from kidney.data.split import Split, check_folds, parts_of, split_fingerprint, validation_fold_of
+from kidney.files import digest
 from kidney.imaging.appearance import baseline
 from kidney.models.backbones import weights_identity
 from kidney.models.checkpoint import DataLineage, Hparams, Lineage, SplitLineage
@@ -28,52 +27,30 @@ from kidney.workspace import Workspace
 
 @dataclass(frozen=True, eq=False)
 class TrainingSpec:
-    """A training.
-
-    Attributes:
-        workspace: where its files go.
-        tracking: where its runs go.
-        data: name of the data set.
-        window: of Hounsfield units through which slices are shown; None: 8-bit pictures.
-        slices: the manifest.
-        split: the folds.
-        fold: the test fold.
-        validation_fold: the validation fold; None: every other fold in turn where a part of the
-            network is trained, else the one after `fold`.
-        hparams: of the model.
-        make_task: KidneyTask with all arguments but `lineage`.
-        make_trainer: Lightning's Trainer with the settings of conf/trainer.
-        strategy: of that trainer.
-        decisions: targets of `fit_rules`.
-        seed: of all draws.
-        batch_size: slices a step.
-        num_workers: loader processes.
-        slices_per_scan: slices of each scan that an epoch shows.
-        augmentations: augmented copies of each slice whose features are kept for a frozen part.
-        parameters: all settings that decide the result, by dotted name.
-        config: the whole configuration as YAML, kept with the checkpoint.
-    """
+    """A training."""
 
     workspace: Workspace
     tracking: Tracking
-    data: str
-    window: str | None
-    slices: pd.DataFrame
+    data: str  # name of the data set
+    window: str | None  # of Hounsfield units through which slices are shown; None: 8-bit pictures
+    slices: pd.DataFrame  # the manifest
     split: Split
-    fold: int
+    fold: int  # the test fold
+    # the validation fold; None: every other fold in turn where a part of the network is trained,
+    # else the one after `fold`
     validation_fold: int | None
     hparams: Hparams
-    make_task: Callable[..., KidneyTask]
-    make_trainer: Callable[..., pl.Trainer]
-    strategy: str
-    decisions: Mapping[str, float]
-    seed: int
+    make_task: Callable[..., KidneyTask]  # KidneyTask with all arguments but `lineage`
+    make_trainer: Callable[..., pl.Trainer]  # Lightning's Trainer with the settings of conf/trainer
+    strategy: str  # of that trainer
+    decisions: Mapping[str, float]  # targets of `fit_rules`
+    seed: int  # of all draws
     batch_size: int
     num_workers: int
-    slices_per_scan: int
-    augmentations: int
-    parameters: Mapping[str, Any]
-    config: str
+    slices_per_scan: int  # slices of each scan that an epoch shows
+    augmentations: int  # augmented copies of each slice whose features are kept for a frozen part
+    parameters: Mapping[str, Any]  # all settings that decide the result, by dotted name
+    config: str  # the whole configuration as YAML, kept with the checkpoint
 
     def with_fold(self, fold: int) -> "TrainingSpec":
         """Return the same training with another test fold."""
@@ -118,16 +95,8 @@ class TrainingSpec:
 
     def features_path(self, lineage: Lineage, augmentation: int) -> Path:
         """Return where the features of the frozen part are kept."""
-        return features_path(
-            self.workspace.cache,
-            lineage.data.fingerprint,
-            lineage.weights,
-            self.hparams.backbone,
-            self.hparams.image_size,
-            self.hparams.stages,
-            self.hparams.trainable,
-            augmentation,
-        )
+        data, weights = lineage.data.fingerprint, lineage.weights
+        return features_path(self.workspace.cache, data, weights, self.hparams, augmentation)
 
     def datamodule_with_features(self, validation_fold: int, lineage: Lineage) -> KidneyDataModule:
         """Return the data module of a finished fit after its setup, with features if it has any."""
@@ -195,9 +164,3 @@ def tags_of(lineage: Lineage) -> dict[str, str]:
 def model_of(lineage: Lineage, backbone: str) -> dict[str, str]:
     """Return what a result says of its model."""
     return {"backbone": backbone, "run": lineage.run, "code": lineage.code}
-
-
-def digest(content: Sequence[Any]) -> str:
-    """Return 10 hexadecimal digits of plain values."""
-    text = json.dumps(content, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:10]

@@ -22,8 +22,7 @@ from kidney.data.cache import open_cache
 from kidney.data.manifest import read_manifest
 from kidney.export.benchmark import benchmark
 from kidney.export.convert import Agreement, agreement
-from kidney.export.onnx import to_onnx, write_onnx
-from kidney.export.quantize import Recipe, quantize, recipes
+from kidney.export.onnx import Recipe, quantize, recipes, to_onnx, write_onnx
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.prepare import prepare
 from kidney.pipeline.data_stages import prepare as prepare_data
@@ -106,10 +105,10 @@ def _quantise(
     before = Predictor(original).predict(judges)
     for recipe in tried:
         write_onnx(quantize(model, recipe, measured), card, made)
-        judged = agreement(before, Predictor(made).predict(judges), labels, slices.classes)
+        judged = agreement(before, Predictor(made).predict(judges), labels)
         if not judged.violations():
             break
-    return recipe.name, agreement(before, before, labels, slices.classes).auroc, judged
+    return recipe.name, agreement(before, before, labels).auroc, judged
 
 
 def _fit_head(classifier: KidneyClassifier, slices: Slices) -> None:

@@ -53,7 +53,7 @@ def test_a_killed_ingest_completes_when_it_is_run_again(
     needed = ingest_in_a_process(tmp_path / "timed", new, None)
     moments = random.Random(5)
     states = set()
-    for _ in range(8):
+    for _ in range(5):
         if earlier:
             shutil.rmtree(folder, ignore_errors=True)
             take(folder, old)

@@ -76,7 +76,7 @@ def test_the_scans_of_each_class_are_assigned_evenly(
 
 @settings(max_examples=25, deadline=None)
 @given(slices=MANIFESTS, folds=FOLDS, seed=SEEDS, data=st.data())
-def test_the_phases_and_views_of_each_class_are_assigned_evenly(
+def test_the_phases_and_planes_of_each_class_are_assigned_evenly(
     slices: pd.DataFrame, folds: int, seed: int, data: st.DataObject
 ) -> None:
     scans = slices.drop_duplicates("scan").reset_index(drop=True)

@@ -10,6 +10,7 @@ from kidney.evaluation.predictions import FILES, predictions_of, read_prediction
 from kidney.evaluation.report.cards import model_card, model_card_markdown
 from kidney.evaluation.report.page import report_page
 from kidney.evaluation.result import EvaluationResult, Figure
+from tests.helpers.evaluation_results import few_resamples
 
 CLASSES = ["normal", "cyst", "tumor"]
 RULES = Rules(
@@ -79,7 +80,8 @@ def test_the_table_comes_back_as_it_was_written(predictions: pd.DataFrame, tmp_p
 def evaluated(predictions: pd.DataFrame) -> EvaluationResult:
     split = {"name": "by_patient", "fold": 0, "folds": 5, "part": "test"}
     model, data = {"backbone": "b", "run": "r"}, {"name": "d"}
-    return evaluate(predictions, CLASSES, model=model, data=data, split=split)
+    with few_resamples():
+        return evaluate(predictions, CLASSES, model=model, data=data, split=split)
 
 
 def test_every_evaluation_leaves_the_same_files_of_one_result(predictions, tmp_path):

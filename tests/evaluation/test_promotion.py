@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kidney.evaluation.evaluation_record import EvaluationRecord, labels_of, macro_auroc
 from kidney.evaluation.metrics.calibration import expected_calibration_error
-from kidney.evaluation.promotion import Verdict, judge
+from kidney.evaluation.metrics.classification import labels_of
+from kidney.evaluation.promotion import EvaluationRecord, Verdict, judge, macro_auroc_of
 from tests.helpers.simulated_models import CLASSES, evidence
 
 WORSE, BETTER = evidence(skill=1.0, seed=1), evidence(skill=2.5, seed=1)
@@ -47,8 +47,9 @@ def test_a_clearly_better_challenger_is_promoted_and_the_reasons_have_the_number
     verdict = gate(WORSE, BETTER)
     assert verdict.promote
     auroc, calibration, localisation = verdict.reasons
-    assert f"macro AUROC is better: {macro_auroc(BETTER):.3f} against {macro_auroc(WORSE):.3f}" in (
-        auroc
+    assert (
+        f"macro AUROC is better: {macro_auroc_of(BETTER):.3f} against {macro_auroc_of(WORSE):.3f}"
+        in (auroc)
     )
     assert "over 24 patients" in auroc
     assert f"ECE stays: {ece(BETTER):.3f} against {ece(WORSE):.3f}" in calibration
@@ -96,7 +97,7 @@ def test_the_order_of_rows_does_not_matter(seed: int):
 
 def test_a_gain_that_chance_can_explain_is_not_enough():
     other, luckier = evidence(skill=1.5, seed=4), evidence(skill=1.5, seed=5)
-    assert macro_auroc(luckier) > macro_auroc(other) + 0.05
+    assert macro_auroc_of(luckier) > macro_auroc_of(other) + 0.05
     assert "macro AUROC is not better" in gate(other, luckier).reasons[0]
 
 
@@ -214,7 +215,7 @@ def test_the_first_champion_has_to_be_above_chance_beyond_its_interval():
     verdict = gate(None, WORSE)
     assert verdict.promote
     assert "no champion yet, and the macro AUROC by patient is above chance" in verdict.reasons[0]
-    assert f"{macro_auroc(WORSE):.3f} (95 % interval" in verdict.reasons[0]
+    assert f"{macro_auroc_of(WORSE):.3f} (95 % interval" in verdict.reasons[0]
     verdict = gate(None, evidence(skill=0.0))
     assert not verdict.promote
     assert "not above chance" in verdict.reasons[0]

@@ -137,7 +137,7 @@ def test_auroc_lost_and_changed_classes_are_counted():
     labels = np.array([0, 0, 1, 1])
     before = [prediction(p) for p in (0.1, 0.2, 0.8, 0.9)]
     after = [prediction(p) for p in (0.1, 0.7, 0.6, 0.9)]
-    found = agreement(before, after, labels, CLASSES)
+    found = agreement(before, after, labels)
     assert (found.auroc, found.auroc_lost) == pytest.approx((0.75, 0.25))
     assert found.same_class == 0.75
     assert found.largest_change == pytest.approx(0.5)

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from kidney.evaluation.evaluation_record import macro_auroc
+from kidney.evaluation.promotion import macro_auroc
 from kidney.evaluation.result import Figure, ModelRecord
 from tests.helpers.simulated_models import evidence
 from tests.helpers.tiny_model import CARD, write_tiny_model

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kidney.evaluation.evaluation_record import EvaluationRecord
+from kidney.evaluation.promotion import EvaluationRecord
 from kidney.evaluation.result import EvaluationResult, Figure, RiskCoverage
 
 CLASSES = ("normal", "cyst", "tumor", "stone")

@@ -2,13 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import pairwise_distances
-from torch import nn
 
 from kidney.artifact.decision import Rules
 from kidney.models.checkpoint import Checkpoint, Lineage, load_checkpoint, save_checkpoint
@@ -161,29 +159,3 @@ def test_a_checkpoint_keeps_the_score(classifier: KidneyClassifier, tmp_path: Pa
     with torch.inference_mode():
         scores_ = [one(random_slices(2)).ood_score for one in (classifier, loaded)]
     torch.testing.assert_close(scores_[0], scores_[1], rtol=0, atol=0)
-
-
-def test_onnx_says_what_torch_says(tmp_path: Path):
-    class Whole(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.ood = fitted()
-
-        def forward(self, pooled: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-            return self.ood(torch.cat([pooled, intensity_histogram(images)], dim=1))
-
-    whole, path = Whole().eval(), tmp_path / "ood.onnx"
-    free = torch.export.Dim("n", min=1)
-    example = (torch.zeros(2, CHANNELS), torch.zeros(2, 1, IMAGE_SIZE, IMAGE_SIZE))
-    torch.onnx.export(
-        whole, example, str(path), input_names=["pooled", "images"], opset_version=18,
-        dynamic_shapes={"pooled": {0: free}, "images": {0: free}}, dynamo=True, verbose=False,
-        external_data=False,
-    )  # fmt: skip
-    session = onnxruntime.InferenceSession(path)
-    pooled = described(5, seed=2)[:, :CHANNELS]
-    images = random_slices(5).numpy().astype(np.float32)
-    said = session.run(None, {"pooled": pooled, "images": images})[0]
-    ours = whole(torch.from_numpy(pooled), torch.from_numpy(images)).numpy()
-    assert said.shape == (5,)
-    np.testing.assert_allclose(said, ours, rtol=1e-5)

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -5,10 +6,11 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from kidney.models.checkpoint import Hparams
 from kidney.models.classifier import KidneyClassifier
 from kidney.models.ood import HISTOGRAM_BINS
 from kidney.training.features import features_path, frozen_features
-from tests.helpers.small_network import random_slices, small_task
+from tests.helpers.small_network import CLASSES, random_slices, small_task
 
 ROWS = 7
 BATCH = 2
@@ -122,16 +124,20 @@ def test_a_file_that_was_cut_while_it_was_laid_out_is_started_again(
 
 
 def test_the_file_has_another_name_for_all_that_changes_its_content(tmp_path: Path):
-    same = ("data-1", "file:a", "resnet50.a1_in1k", 224, [-1], "head", 0)
+    hparams = Hparams("resnet50.a1_in1k", "hub", 224, [-1], "head", 1e-3, 0.1, 0.0, 0.0, CLASSES)
+    same = ("data-1", "file:a", hparams, 0)
     others = [
         ("data-2", *same[1:]),
         ("data-1", "file:b", *same[2:]),
-        (*same[:2], "resnet50.a2_in1k", *same[3:]),
-        (*same[:3], 288, *same[4:]),
-        (*same[:4], [-2, -1], *same[5:]),
-        (*same[:5], "tail", 0),
-        (*same[:6], 1),
-    ]
+        *(
+            (*same[:2], dataclasses.replace(hparams, **change), 0)
+            for change in (
+                {"backbone": "resnet50.a2_in1k"}, {"image_size": 288}, {"stages": [-2, -1]},
+                {"trainable": "tail"},
+            )
+        ),
+        (*same[:3], 1),
+    ]  # fmt: skip
     path = features_path(tmp_path, *same)
     assert path == features_path(tmp_path, *same)
     assert path.parent == tmp_path

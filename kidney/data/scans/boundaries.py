@@ -46,11 +46,6 @@ CLOSEST_SLICES = Discriminant(middle=-2.07, slope=2.55)
 def boundaries(found: Chain, slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> pd.DataFrame:
     """List where scans end, go on in spite of a low similarity, or are linked over a gap.
 
-    Args:
-        found: what `chain` returned for `slices`.
-        slices: columns path and label; any order.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
-
     Returns:
         before, after: the paths of two slices of one label.
         similarity: their correlation, in [-1, 1].

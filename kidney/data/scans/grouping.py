@@ -5,7 +5,8 @@ slices) 98 % of consecutive slices of a class correlate above 0.98 as thumbnails
 below is a change of scan or a few slices left out. A scan that is cut in two can put neighbours
 into training and test and inflates every figure, while two scans joined into one only cost a
 little data. So the thresholds lie on the side of joining. `kidney.data.scans.boundaries` lists the
-decisions that are worth a look.
+decisions that are worth a look. Throughout `scans`, `slices` has the columns path and label in any
+order, and `thumbnails` are uint8 (N, 96, 96), row by row those of `slices`.
 """
 
 import re
@@ -39,22 +40,16 @@ _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
 
 @dataclass(frozen=True)
 class Chain:
-    """The slices in order, and what holds them together; places count in that order.
+    """The slices in order, and what holds them together; places count in that order."""
 
-    Attributes:
-        rows: (N,) row of the slice at each place, by label, series and number.
-        similarity: (N - 1,) correlation of places i and i + 1, in [-1, 1].
-        runs: (N,) run of each place, ascending from 0: next slices by number, above SAME_SCAN.
-        links: (L, 2) places of the closest slices of two runs of one label, above LINKED.
-        link_similarity: (L,) their correlation.
-        scans: (N,) scan of each place, ascending from 0 in the order of their first slices.
-    """
-
-    rows: NDArray[np.int64]
-    similarity: NDArray[np.float32]
+    rows: NDArray[np.int64]  # (N,) row of the slice at each place, by label, series and number
+    similarity: NDArray[np.float32]  # (N - 1,) correlation of places i and i + 1, in [-1, 1]
+    # (N,) run of each place, ascending from 0: next slices by number, above SAME_SCAN
     runs: NDArray[np.int64]
+    # (L, 2) places of the closest slices of two runs of one label, above LINKED
     links: NDArray[np.int64]
-    link_similarity: NDArray[np.float32]
+    link_similarity: NDArray[np.float32]  # (L,) their correlation
+    # (N,) scan of each place, ascending from 0 in the order of their first slices
     scans: NDArray[np.int64]
 
 
@@ -79,10 +74,6 @@ def split_name(path: str) -> tuple[str, int | None]:
 
 def scan_names(found: Chain, slices: pd.DataFrame) -> list[str]:
     """Name the scan of each slice.
-
-    Args:
-        found: what `chain` returned for `slices`.
-        slices: columns path and label; any order.
 
     Returns:
         N names, `LABEL-FIRSTNUMBER` of the scan's first slice, for example `cyst-0012`; where
@@ -112,10 +103,6 @@ def chain(slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> Chain:
 
     Neighbours cost O(N); for the links see `kidney.data.scans.similarity.alike_runs`. 12,446
     slices take 2 seconds and 60 MB beside their thumbnails on two cores.
-
-    Args:
-        slices: columns path and label; any order; at least one.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
     """
     paths, labels = list(slices["path"]), list(slices["label"])
     names = [split_name(path) for path in paths]

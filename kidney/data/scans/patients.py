@@ -37,17 +37,11 @@ SAME_PATIENT = 0.76
 
 @dataclass(frozen=True)
 class Pair:
-    """Two runs of one patient, the second right after the first by number.
+    """Two runs of one patient, the second right after the first by number."""
 
-    Attributes:
-        first: the first place of the first run in the order of `Chain`; it is axial.
-        second: that of the second run.
-        confidence: the probability that both are of one patient, at least 0.5.
-    """
-
-    first: int
-    second: int
-    confidence: float
+    first: int  # the first place of the first run in the order of `Chain`; it is axial
+    second: int  # that of the second run
+    confidence: float  # the probability that both are of one patient, at least 0.5
 
 
 def pair_runs(
@@ -60,12 +54,6 @@ def pair_runs(
 
     Pictures that are not square are taken for coronal whatever they look like: scanners reconstruct
     axial slices into squares, reformats are as long as the patient.
-
-    Args:
-        found: what `chain` returned for `slices`.
-        slices: N rows with path, label, width and height; any order.
-        looks: what `appearance` gave of their thumbnails, (N,) each.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
     """
     in_order = slices.iloc[found.rows]
     square = (in_order["width"] == in_order["height"]).to_numpy()
@@ -134,7 +122,6 @@ def patient_names(
     """Name the patient of each slice.
 
     Args:
-        scans: (N,) the scan of each slice.
         known: (N,) the patient where given, else NaN; of a scan's slices all that are given agree.
         pairs: names of scans that are of one patient unless `known` tells otherwise.
 

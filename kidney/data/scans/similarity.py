@@ -1,8 +1,12 @@
-"""How alike slices are as thumbnails, and which of many are: without comparing each with each."""
+"""How alike slices are as thumbnails, and which of many are: without comparing each with each.
+
+Throughout, `thumbnails` are uint8 (N, 96, 96), and pairs and runs name their rows.
+"""
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.fft import dctn
 from scipy.spatial import cKDTree
 
 _COARSE_SIDE = 16
@@ -15,13 +19,7 @@ _PAIRS_AT_ONCE = 4096
 def correlation(
     thumbnails: NDArray[np.uint8], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return Pearson's correlation of thumbnails first[i] and second[i], 0 for an even picture.
-
-    Args:
-        thumbnails: uint8 (N, H, W).
-        first: (P,) rows of thumbnails.
-        second: (P,) rows of thumbnails.
-    """
+    """Return Pearson's correlation of thumbnails first[i] and second[i], 0 for an even picture."""
     parts = [np.empty(0, np.float32)]
     for start in range(0, len(first), _ROWS_AT_ONCE):
         some = slice(start, start + _ROWS_AT_ONCE)
@@ -59,11 +57,6 @@ def alike_runs(
     16 pixels, where the fine detail in which slices differ most is averaged away: on the 19,700
     pairs of `ct-kidney-part` above 0.9 without exception.
 
-    Args:
-        thumbnails: uint8 (N, 96, 96).
-        runs: (N,) the number of each slice's run.
-        above: correlation, in [-1, 1].
-
     Returns:
         (L, 2) rows of thumbnails, the closest slices of two runs, and (L,) their correlation; the
         most alike come first.
@@ -95,9 +88,6 @@ def coordinates(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
 
     On `ct-kidney-part` the nearest slice by these places correlates, for 99.7 % of the slices,
     within 0.01 of the best of all in full.
-
-    Args:
-        thumbnails: uint8 (N, 96, 96).
     """
     return _slow_waves(coarse_vectors(thumbnails))
 
@@ -105,13 +95,7 @@ def coordinates(thumbnails: NDArray[np.uint8]) -> NDArray[np.float64]:
 def nearest(
     places: NDArray[np.float64], asked: NDArray[np.int64], among: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Return, for each row of `asked`, the nearest other row of `among`, in O(N log N).
-
-    Args:
-        places: what `coordinates` returned.
-        asked: (n,) rows.
-        among: rows to choose from, two or more.
-    """
+    """Return, for each row of `asked`, the nearest other row of `among`, in O(N log N)."""
     rows = among[cKDTree(places[among]).query(places[asked], k=2, workers=-1)[1]]
     return np.asarray(np.where(rows[:, 0] == asked, rows[:, 1], rows[:, 0]))
 
@@ -127,12 +111,9 @@ def _slow_waves(coarse: NDArray[np.float32]) -> NDArray[np.float64]:
     The transform is a rotation, so leaving coefficients out never moves two slices apart. Principal
     axes would hold more in fewer numbers, but to fit them takes seconds on a busy machine.
     """
-    k = np.arange(_COARSE_SIDE)
-    waves = np.cos(np.pi * (k[None] + 0.5) * k[:_WAVES, None] / _COARSE_SIDE)
-    waves *= np.where(k[:_WAVES, None] == 0, np.sqrt(0.5), 1) * np.sqrt(2 / _COARSE_SIDE)
-    pictures = coarse.reshape(-1, _COARSE_SIDE, _COARSE_SIDE)
-    slow = np.einsum("ai,nij,bj->nab", waves, pictures, waves, optimize=True)
-    return np.asarray(slow.reshape(len(coarse), -1)[:, 1:], dtype=np.float64)
+    pictures = coarse.reshape(-1, _COARSE_SIDE, _COARSE_SIDE).astype(np.float64)
+    slow = dctn(pictures, axes=(1, 2), norm="ortho")[:, :_WAVES, :_WAVES]
+    return np.asarray(slow.reshape(len(coarse), -1)[:, 1:])
 
 
 def _unit_vectors(pictures: NDArray[np.uint8] | NDArray[np.float32]) -> NDArray[np.float32]:

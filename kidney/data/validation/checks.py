@@ -15,25 +15,15 @@ LEVELS = ("fail", "warn", "ok")
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check.
-
-    Attributes:
-        check: its name.
-        level: whether it stops a training ("fail"), has to be known ("warn") or is fine ("ok").
-        count: how many slices, files or pictures it is about.
-        message: the result in words.
-        remedy: what to do where the level is not "ok".
-        examples: a few of what it is about.
-        about: whether the data or their split are checked.
-    """
+    """The result of one check."""
 
     check: str
-    level: Level
-    count: int
-    message: str
-    remedy: str
-    examples: tuple[str, ...] = ()
-    about: Literal["data", "split"] = "data"
+    level: Level  # whether it stops a training ("fail"), has to be known ("warn") or is fine ("ok")
+    count: int  # how many slices, files or pictures it is about
+    message: str  # the result in words
+    remedy: str  # what to do where the level is not "ok"
+    examples: tuple[str, ...] = ()  # a few of what it is about
+    about: Literal["data", "split"] = "data"  # whether the data or their split are checked
 
 
 @dataclass(frozen=True)
@@ -67,11 +57,6 @@ def findings(
     """Check a manifest.
 
     Args:
-        slices: the manifest.
-        rejected: files that ingest refused, as `read_rejected` gives them.
-        near_duplicates: pairs of slices with two labels that look the same.
-        biases: what `confounders` measured.
-        classes: the classes that the set must have.
         limits: keys max_rejected_share, max_label_conflicts, max_confounding (effect size) and
             min_slices_a_class.
         folds: how many folds the split will have; a class needs a patient a fold.

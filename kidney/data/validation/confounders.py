@@ -28,26 +28,18 @@ _CATEGORIES = ("phase", "plane", "size", "window")
 
 @dataclass(frozen=True)
 class Confounder:
-    """One property against the label.
-
-    Attributes:
-        name: its column.
-        title: what people call it.
-        effect: 0 to 1; bias-corrected Cramer's V of categories, root of epsilon squared of numbers.
-        accuracy: share of scans whose label a guess from this property alone gets right; of numbers
-            the guess is the label whose median is nearest.
-        majority: that share for a guess of the most frequent label.
-        counts: label -> category -> number of scans; empty for numbers.
-        values: label -> the scans' numbers; empty for categories.
-    """
+    """One property against the label."""
 
     name: str
-    title: str
+    title: str  # what people call it
+    # 0 to 1; bias-corrected Cramer's V of categories, root of epsilon squared of numbers
     effect: float
+    # share of scans whose label a guess from this property alone gets right; of numbers the guess
+    # is the label whose median is nearest
     accuracy: float
-    majority: float
-    counts: dict[str, dict[str, int]]
-    values: dict[str, list[float]]
+    majority: float  # that share for a guess of the most frequent label
+    counts: dict[str, dict[str, int]]  # label -> category -> number of scans; empty for numbers
+    values: dict[str, list[float]]  # label -> the scans' numbers; empty for categories
 
     def is_strong(self) -> bool:
         """Return whether the effect is large; `enhancement` is left out: phase stands for it."""
@@ -142,11 +134,7 @@ def _measured(
 
 
 def cramers_v(counts: NDArray[np.int64]) -> float:
-    """Return the bias-corrected Cramer's V of a table of counts (Bergsma 2013), 0 to 1.
-
-    Args:
-        counts: (labels, categories), no empty row or column.
-    """
+    """Return the bias-corrected Cramer's V of a table of counts (Bergsma 2013), 0 to 1."""
     total = counts.sum()
     expected = counts.sum(axis=1, keepdims=True) * counts.sum(axis=0, keepdims=True) / total
     phi = float(((counts - expected) ** 2 / expected).sum() / total)
@@ -159,12 +147,7 @@ def cramers_v(counts: NDArray[np.int64]) -> float:
 
 
 def epsilon(labels: NDArray[np.object_], numbers: NDArray[np.float64]) -> float:
-    """Return the root of epsilon squared (Kelley 1935), 0 to 1: spread of numbers between labels.
-
-    Args:
-        labels: (n,).
-        numbers: (n,).
-    """
+    """Return the root of epsilon squared (Kelley 1935), 0 to 1: spread between labels."""
     total = float(((numbers - numbers.mean()) ** 2).sum())
     names = np.unique(labels)
     within = sum(

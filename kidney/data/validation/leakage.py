@@ -1,4 +1,7 @@
-"""How much of the test part a split leaks into training: near copies and what they give away."""
+"""How much of the test part a split leaks into training: near copies and what they give away.
+
+`thumbnails` are uint8 (N, 96, 96), row by row those of the manifest; `places` their `coordinates`.
+"""
 
 from dataclasses import dataclass
 
@@ -16,23 +19,16 @@ SAME_PICTURE = 0.95  # under two labels: slices of two patients stay below 0.90
 
 @dataclass(frozen=True)
 class Leakage:
-    """What was measured, every fold being the test part once.
+    """What was measured, every fold being the test part once."""
 
-    Attributes:
-        nearest_in_training: share of test slices whose nearest other slice is in training.
-        near_copies: share of test slices that correlate above 0.90 with the training slice that is
-            nearest to them.
-        memory_accuracy: accuracy of giving a test slice the label of its nearest training slice.
-        majority_accuracy: accuracy of giving it the most frequent label of the training part.
-        crossing: patients with slices in more than one part.
-        pairs: (test row, training row, correlation) of near copies, at most 6 of all degrees.
-    """
-
-    nearest_in_training: float
+    nearest_in_training: float  # share of test slices whose nearest other slice is in training
+    # share of test slices that correlate above 0.90 with the training slice that is nearest to them
     near_copies: float
+    # accuracy of giving a test slice the label of its nearest training slice
     memory_accuracy: float
-    majority_accuracy: float
-    crossing: int
+    majority_accuracy: float  # accuracy of giving it the most frequent label of the training part
+    crossing: int  # patients with slices in more than one part
+    # (test row, training row, correlation) of near copies, at most 6 of all degrees
     pairs: tuple[Pair, ...]
 
 
@@ -42,14 +38,7 @@ def measure_leakage(
     places: NDArray[np.float64],
     split: Split,
 ) -> Leakage:
-    """Look for the nearest training slice of every test slice of every fold.
-
-    Args:
-        slices: the manifest.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
-        places: their `coordinates`.
-        split: as `read_split` or `make_split` gives it.
-    """
+    """Look for the nearest training slice of every test slice of every fold."""
     everyone = np.arange(len(slices))
     closest = nearest(places, everyone, everyone)
     labels = slices["label"].to_numpy()
@@ -94,10 +83,7 @@ def across_labels(
     places: NDArray[np.float64],
     above: float,
 ) -> list[Pair]:
-    """List pairs (row, row, correlation) of different labels that correlate above `above`.
-
-    `thumbnails` are uint8 (N, 96, 96), row by row those of `slices`; `places` their `coordinates`.
-    """
+    """List pairs (row, row, correlation) of different labels that correlate above `above`."""
     labels = slices["label"].to_numpy()
     found: dict[tuple[int, int], float] = {}
     for label in np.unique(labels):

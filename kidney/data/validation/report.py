@@ -1,6 +1,5 @@
 """The validation report: validation.json, and the page with pictures to judge by eye."""
 
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -10,35 +9,27 @@ import numpy as np
 import pandas as pd
 from markupsafe import Markup
 from numpy.typing import NDArray
-from PIL import Image
 
+from kidney.artifact.overlay import png_bytes
 from kidney.data.validation.checks import LEVELS, Finding, Summary
 from kidney.data.validation.confounders import Confounder
 from kidney.data.validation.leakage import Leakage, Pair
 from kidney.plots.charts import dots
 from kidney.plots.style import svg
-from kidney.reporting.html import page, picture
+from kidney.reporting.pages import page, picture
 
 _SCANS_SHOWN = 8
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """What was found.
+    """What was found."""
 
-    Attributes:
-        data: fingerprint of the manifest.
-        summary: counts.
-        findings: of `findings` and `split_findings`.
-        confounders: strongest first.
-        leakage: of the split; None where none can be made.
-    """
-
-    data: str
+    data: str  # fingerprint of the manifest
     summary: Summary
-    findings: list[Finding]
+    findings: list[Finding]  # of `findings` and `split_findings`
     confounders: list[Confounder]
-    leakage: Leakage | None
+    leakage: Leakage | None  # of the split; None where none can be made
 
     def failed(self) -> list[Finding]:
         """Return what must stop a training."""
@@ -61,11 +52,6 @@ def report_page(
     """Return the validation report as HTML.
 
     Args:
-        name: of the data set.
-        report: what was found.
-        slices: the manifest.
-        thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
-        near_duplicates: what `across_labels` returned.
         parts: part of each slice in the chosen fold; None where there is no split.
         doubtful: what `boundaries` returned, least sure first.
     """
@@ -126,7 +112,7 @@ def _sheets(slices: pd.DataFrame, thumbnails: NDArray[np.uint8]) -> Iterator[Mar
         ]
         positions = slices.index.get_indexer(pd.Index(middles))
         sheet = np.hstack([thumbnails[position] for position in positions])
-        yield picture(png(sheet), f"{label}: the middle slice of {len(positions)} scans")
+        yield picture(png_bytes(sheet), f"{label}: the middle slice of {len(positions)} scans")
 
 
 def _doubts(slices: pd.DataFrame, doubtful: pd.DataFrame, prefix: str) -> pd.DataFrame:
@@ -142,7 +128,7 @@ def _doubt_sheet(
 ) -> Markup | None:
     row_of = {path: row for row, path in enumerate(slices["path"])}
     pairs = [(row_of[one.before], row_of[one.after]) for one in doubts.itertuples()]
-    return picture(png(_stacked(thumbnails, pairs)), "least sure first") if pairs else None
+    return picture(png_bytes(_stacked(thumbnails, pairs)), "least sure first") if pairs else None
 
 
 def _pair_sheet(
@@ -154,16 +140,9 @@ def _pair_sheet(
         f"{slices['path'].iloc[a]} above {slices['path'].iloc[b]}, correlation {correlation:.2f}"
         for a, b, correlation in pairs
     )
-    return picture(png(_stacked(thumbnails, [(a, b) for a, b, _ in pairs])), names)
+    return picture(png_bytes(_stacked(thumbnails, [(a, b) for a, b, _ in pairs])), names)
 
 
 def _stacked(thumbnails: NDArray[np.uint8], pairs: Sequence[tuple[int, int]]) -> NDArray[np.uint8]:
     """Return pairs of thumbnails beside each other, the first of each above the second."""
     return np.hstack([np.vstack([thumbnails[a], thumbnails[b]]) for a, b in pairs])
-
-
-def png(grey: NDArray[np.uint8]) -> bytes:
-    """Encode uint8 (H, W) as PNG."""
-    out = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey)).save(out, "PNG")
-    return out.getvalue()

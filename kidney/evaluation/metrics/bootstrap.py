@@ -1,6 +1,7 @@
 """Intervals of figures, and tests of differences, with whole patients as the unit.
 
 Slices of one patient are near copies of each other: 40 of them are not 40 observations.
+`patients` is (N,), the patient of each slice.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,15 +69,9 @@ def patient_intervals(
 
     Args:
         figures: figures of the slices with the given row numbers, a name each; NaN: not defined.
-        patients: (N,) the patient of each slice.
         labels: int64 (N,), patients are drawn within each class, so that no resample lacks one.
-        repeats: resamples, where there are any.
-        seed: of the draws.
         shares: whether the figures range from 0 to 1, but for those that _NOT_SHARES names; False
             for differences.
-
-    Returns:
-        Each figure with its interval.
     """
     rows_of, strata = _patients_by_class(patients, labels)
     whole = figures(np.arange(len(patients)))
@@ -115,11 +110,6 @@ def paired_differences(
     Args:
         figures: labels int64 (M,) and predictions (M, ...) of the same slices -> figures by name.
         before: (N, ...) predictions of one model, probabilities (N, K) for example.
-        after: (N, ...) predictions of the other model for the same slices in the same order.
-        labels: int64 (N,), patients are drawn within each class.
-        patients: (N,) the patient of each slice.
-        repeats: resamples.
-        seed: of the draws.
 
     Returns:
         `after` minus `before` for each figure; None where a figure is not defined.
@@ -151,11 +141,6 @@ def permutation_p_value(
 
     Args:
         figure: predictions (N, ...) of all slices -> a figure, high is good.
-        before: (N, ...) predictions of one model.
-        after: (N, ...) of the other, for the same slices in the same order.
-        patients: (N,) the patient of each slice.
-        repeats: random swaps.
-        seed: of the swaps.
 
     Returns:
         The p-value, 1 / (repeats + 1) to 1; NaN where the figure is not defined.
@@ -179,7 +164,6 @@ def exact_interval(hits: float, trials: int) -> tuple[float, float]:
 
     Args:
         hits: 0 to `trials`; half a hit is a patient of whom half of the slices are right.
-        trials: 1 or more.
     """
     tail = (1 - LEVEL) / 2
     low = beta.ppf(tail, hits, trials - hits + 1) if hits > 0 else 0.0

@@ -1,11 +1,15 @@
-"""Do probabilities mean what they say? Temperature, prior, and the error that is left."""
+"""Do probabilities mean what they say? Temperature, prior, and the error that is left.
 
-from typing import TypedDict
+`labels` is int64 (N,), class indices below K; `confidence` float (N,), the highest probability of
+each slice, 0 to 1; `right` bool (N,), whether its class is the true one; `patients` (N,).
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import expit, logit, softmax
+
+from kidney.evaluation.result import Bin
 
 BINS = 15
 TEMPERATURES = (0.05, 20.0)
@@ -13,24 +17,6 @@ _EDGE = 1e-6  # probabilities of 0 and 1 have no logit
 _NEWTON_STEPS = 50
 _LONGEST_STEP = 2.0
 _SINGULAR = 1e12
-
-
-class Bin(TypedDict):
-    """Predictions of about the same confidence.
-
-    Attributes:
-        low: confidence from which the bin reaches, 0 to 1,
-        high: up to here, itself only in the last bin.
-        confidence: the mean of the highest probabilities in it.
-        accuracy: the share of its predictions that are right.
-        share: the share of all predictions that lie in it.
-    """
-
-    low: float
-    high: float
-    confidence: float
-    accuracy: float
-    share: float
 
 
 def fit_temperature(
@@ -47,8 +33,6 @@ def fit_temperature(
     smooths his targets for the same reason).
 
     Args:
-        logits: float (N, K).
-        labels: int64 (N,), class indices below K.
         weights: float (N,), how many independent observations a slice is worth. With
             `group_weights` each patient is one: in nested cross-validation on the public set (91
             scans, 5 folds, 6 assignments, frozen EfficientNet-Lite0) one for each scan left an ECE
@@ -87,9 +71,7 @@ def class_prior(
     One observation more, shared evenly by all classes, keeps a class that does not occur above 0.
 
     Args:
-        labels: int64 (N,), class indices below `classes`.
         weights: float (N,), see `fit_temperature`: what training saw as equally much.
-        classes: K.
     """
     counts = np.bincount(labels, weights, classes) + 1.0 / classes
     return np.asarray(counts / counts.sum())
@@ -98,12 +80,7 @@ def class_prior(
 def balanced_weights(
     labels: NDArray[np.int64], weights: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Scale weights, float (N,), so that each class that occurs has the same sum; the total stays.
-
-    Args:
-        labels: int64 (N,), class indices.
-        weights: float (N,).
-    """
+    """Scale weights, float (N,), so that all classes that occur have one sum; the total stays."""
     totals = np.bincount(labels, weights)
     return np.asarray(weights * weights.sum() / (totals[labels] * np.count_nonzero(totals)))
 
@@ -136,8 +113,6 @@ def calibration_line(
     probabilities it cannot be 0.
 
     Args:
-        probability: float (N,), of the finding, 0 to 1.
-        has_finding: bool (N,).
         weights: float (N,), what a slice counts; None: all the same.
 
     Returns:
@@ -173,48 +148,29 @@ def brier_score(probabilities: NDArray[np.floating], labels: NDArray[np.int64]) 
     return float(((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def reliability(
-    confidence: NDArray[np.floating],
-    right: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> list[Bin]:
-    """Return the bins of the reliability diagram that hold predictions: 15 of equal width.
-
-    Args:
-        confidence: float (N,), the highest probability of each slice, 0 to 1.
-        right: bool (N,), whether its class is the true one.
-        weights: float (N,), what a slice counts; None: all the same.
-    """
-    share, confident, accurate = _sums(confidence, right, weights)
+def reliability(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> list[Bin]:
+    """Return the bins of the reliability diagram that hold predictions: 15 of equal width."""
+    share, confident, accurate = _sums(confidence, right)
     return [
-        {
-            "low": number / BINS,
-            "high": (number + 1) / BINS,
-            "confidence": float(confident[number] / share[number]),
-            "accuracy": float(accurate[number] / share[number]),
-            "share": float(share[number]),
-        }
+        Bin(
+            low=number / BINS,
+            high=(number + 1) / BINS,
+            confidence=float(confident[number] / share[number]),
+            accuracy=float(accurate[number] / share[number]),
+            share=float(share[number]),
+        )
         for number in np.flatnonzero(share).tolist()
     ]
 
 
-def expected_calibration_error(
-    confidence: NDArray[np.floating],
-    right: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> float:
+def expected_calibration_error(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> float:
     """Return the expected calibration error of the most probable class, 0 to 1.
 
     The mean over the bins of `reliability`, weighted by share, of |accuracy - confidence| (Naeini
     et al. 2015; 15 bins of equal width as Guo et al. 2017). Chance alone makes it positive, since
     few patients in a bin differ from their expectation: see `error_by_chance`.
-
-    Args:
-        confidence: float (N,), the highest probability of each slice, 0 to 1.
-        right: bool (N,), whether its class is the true one.
-        weights: float (N,), what a slice counts; None: all the same.
     """
-    _, confident, accurate = _sums(confidence, right, weights)
+    _, confident, accurate = _sums(confidence, right)
     return float(np.abs(confident - accurate).sum())
 
 
@@ -227,12 +183,6 @@ def error_by_chance(
     its slices agree as far as their probabilities let them (consistency resampling, Broecker and
     Smith 2007, by patient). An error that is common among these is no sign of bad calibration: 91
     scans of the public set at a mean confidence of 0.65 show 0.05 on average, 0.03 to 0.09.
-
-    Args:
-        probabilities: float (N, K).
-        patients: (N,) the patient of each slice.
-        draws: of all labels.
-        seed: of the draws.
     """
     generator = np.random.default_rng(seed)
     names, patient_of = np.unique(patients, return_inverse=True)
@@ -248,15 +198,9 @@ def error_by_chance(
     return np.array(errors)
 
 
-def _sums(
-    confidence: NDArray[np.floating],
-    right: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None,
-) -> NDArray[np.float64]:
+def _sums(confidence: NDArray[np.floating], right: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return for each bin its share, and that times its mean confidence and accuracy: (3, 15)."""
-    weights = np.ones(len(confidence)) if weights is None else weights
-    weights = weights / weights.sum()
     # A float32 softmax may end a little above 1.
     number = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-    parts = (weights, weights * confidence, weights * right)
-    return np.array([np.bincount(number, part, BINS) for part in parts], dtype=np.float64)
+    parts = (np.ones(len(confidence)), confidence, right)
+    return np.array([np.bincount(number, part, BINS) for part in parts]) / len(confidence)

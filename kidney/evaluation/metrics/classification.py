@@ -3,8 +3,8 @@
 Throughout, `labels` is int64 (N,), class indices below K, and `probabilities` is float (N, K).
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from kidney.artifact.series import pool
-from kidney.evaluation.metrics.bootstrap import REPEATS, Interval, patient_intervals
+from kidney.evaluation.metrics.bootstrap import REPEATS, patient_intervals
+from kidney.evaluation.result import Curves, GroupFigures
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.floating]
 
 POINTS = 200  # of a curve in a report
 GROUP_FIGURES = ("accuracy", "macro_auroc")
+
+
+def labels_of(table: pd.DataFrame, classes: Sequence[str]) -> Labels:
+    """Return the place of each row's label among the classes, int64 (N,)."""
+    return table["label"].map(list(classes).index).to_numpy(np.int64)
 
 
 def confusion(labels: Labels, probabilities: Probabilities) -> NDArray[np.int64]:
@@ -45,7 +51,7 @@ def auroc(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> float:
 def macro_auroc(labels: Labels, probabilities: Probabilities) -> float:
     """Return the mean of the one-against-rest areas of the classes that occur, 0 to 1, or NaN."""
     classes = range(probabilities.shape[1])
-    return _mean(np.array([auroc(labels == k, probabilities[:, k]) for k in classes]))
+    return mean_of(np.array([auroc(labels == k, probabilities[:, k]) for k in classes]))
 
 
 def figures(
@@ -65,27 +71,28 @@ def figures(
     own = np.clip(probabilities[np.arange(len(labels)), labels], 1e-12, 1.0)
     return {
         "accuracy": float(np.diag(counts).sum() / counts.sum()),
-        "balanced_accuracy": _mean(recalls),
-        "macro_auroc": _mean(np.array(areas)),
+        "balanced_accuracy": mean_of(recalls),
+        "macro_auroc": mean_of(np.array(areas)),
         "loss": float(-np.log(own).mean()),
         **{f"recall_{name}": float(value) for name, value in zip(classes, recalls, strict=True)},
         **{f"auroc_{name}": value for name, value in zip(classes, areas, strict=True)},
     }
 
 
-def _mean(values: NDArray[np.floating]) -> float:
+def mean_of(values: NDArray[np.floating] | NDArray[np.bool_]) -> float:
+    """Return the mean of the values that are defined; NaN where none is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("nan")
 
 
 def sensitivity_of(probabilities: NDArray[np.floating], threshold: float) -> float:
     """Return the share of slices that have the finding and are suspected; NaN without any."""
-    return float((probabilities >= threshold).mean()) if len(probabilities) else float("nan")
+    return mean_of(probabilities >= threshold)
 
 
 def specificity_of(probabilities: NDArray[np.floating], threshold: float) -> float:
     """Return the share of slices without the finding that are not suspected; NaN without any."""
-    return float((probabilities < threshold).mean()) if len(probabilities) else float("nan")
+    return mean_of(probabilities < threshold)
 
 
 def predictive_values(
@@ -95,11 +102,6 @@ def predictive_values(
 
     A test set holds findings far more often than a clinic does. At a prevalence of 1 % a
     sensitivity of 0.9 and a specificity of 0.8 are a PPV of 0.04.
-
-    Args:
-        sensitivity: share of the cases with the finding that are called positive, 0 to 1.
-        specificity: share of the cases without it that are not, 0 to 1.
-        prevalence: share of cases that have the finding, 0 to 1.
     """
     hits, misses = sensitivity * prevalence, (1 - sensitivity) * prevalence
     alarms, clear = (1 - specificity) * (1 - prevalence), specificity * (1 - prevalence)
@@ -110,7 +112,6 @@ def net_benefit(
     positive: NDArray[np.bool_],
     probability: NDArray[np.floating],
     thresholds: NDArray[np.floating],
-    prevalence: float | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the decision curve: the net benefit of the model, and of calling every case positive.
 
@@ -119,15 +120,12 @@ def net_benefit(
     Calling no case positive has 0.
 
     Args:
-        positive: bool (N,), with both kinds.
-        probability: float (N,), of the finding.
         thresholds: float (T,), from which probability on one would act, above 0 and below 1.
-        prevalence: None: that of `positive`.
 
     Returns:
         float (T,) twice; at most the prevalence.
     """
-    prevalence = float(positive.mean()) if prevalence is None else prevalence
+    prevalence = float(positive.mean())
     called = probability >= thresholds[:, None]
     tpr, fpr = called[:, positive].mean(axis=1), called[:, ~positive].mean(axis=1)
     odds = thresholds / (1 - thresholds)
@@ -139,39 +137,24 @@ def _ratio(part: float, whole: float) -> float:
     return part / whole if whole > 0 else float("nan")
 
 
-class Curves(TypedDict):
-    """ROC and precision-recall at the same thresholds, from the highest on; empty lists where the
-    class or the rest does not occur.
-    """
-
-    fpr: list[float]
-    tpr: list[float]
-    precision: list[float]
-    recall: list[float]
-
-
 def curves(positive: NDArray[np.bool_], score: NDArray[np.floating]) -> Curves:
     """Return both curves with at most 200 points.
-
-    Args:
-        positive: bool (N,).
-        score: float (N,), high means positive.
 
     Returns:
         fpr, tpr from (0, 0) to (1, 1); precision, 1 by convention where nothing is called positive;
         recall, equal to tpr.
     """
     if not positive.any() or positive.all():
-        return {"fpr": [], "tpr": [], "precision": [], "recall": []}
+        return Curves(fpr=[], tpr=[], precision=[], recall=[])
     fpr, tpr, _ = roc_curve(positive, score, drop_intermediate=False)
     precision, recall, _ = precision_recall_curve(positive, score)
     shown = evenly_spaced(len(fpr), POINTS)
-    return {
-        "fpr": fpr[shown].tolist(),
-        "tpr": tpr[shown].tolist(),
-        "precision": precision[::-1][shown].tolist(),
-        "recall": recall[::-1][shown].tolist(),
-    }
+    return Curves(
+        fpr=fpr[shown].tolist(),
+        tpr=tpr[shown].tolist(),
+        precision=precision[::-1][shown].tolist(),
+        recall=recall[::-1][shown].tolist(),
+    )
 
 
 def evenly_spaced(length: int, most: int) -> NDArray[np.int64]:
@@ -180,19 +163,12 @@ def evenly_spaced(length: int, most: int) -> NDArray[np.int64]:
 
 
 class ScanPredictions(NamedTuple):
-    """Predictions for S scans, in the order of their names.
-
-    Attributes:
-        scans: (S,) names.
-        labels: int64 (S,), the label that most of the scan's slices have.
-        probabilities: float (S, K), rows sum to 1.
-        slices: int64 (S,), how many slices the scan has.
-    """
+    """Predictions for S scans, in the order of their names."""
 
     scans: NDArray[np.str_]
-    labels: NDArray[np.int64]
-    probabilities: NDArray[np.float64]
-    slices: NDArray[np.int64]
+    labels: NDArray[np.int64]  # int64 (S,), the label that most of the scan's slices have
+    probabilities: NDArray[np.float64]  # float (S, K), rows sum to 1
+    slices: NDArray[np.int64]  # int64 (S,), how many slices the scan has
 
 
 def group_weights(groups: NDArray[np.str_]) -> NDArray[np.float64]:
@@ -207,13 +183,7 @@ def group_weights(groups: NDArray[np.str_]) -> NDArray[np.float64]:
 def scan_predictions(
     labels: Labels, probabilities: Probabilities, scans: NDArray[np.str_]
 ) -> ScanPredictions:
-    """Return the prediction for each scan, its slices pooled by `kidney.artifact.series.pool`.
-
-    Args:
-        labels: int64 (N,), class indices below K.
-        probabilities: float (N, K).
-        scans: (N,) the scan of each slice.
-    """
+    """Return the prediction for each scan, its slices pooled by `kidney.artifact.series.pool`."""
     names, scan_of, slices = np.unique(scans, return_inverse=True, return_counts=True)
     classes = probabilities.shape[1]
     counts = np.bincount(scan_of * classes + labels, minlength=len(names) * classes)
@@ -225,48 +195,40 @@ def scan_predictions(
     )
 
 
+def groups_of(predictions: pd.DataFrame) -> Iterator[tuple[str, str, NDArray[np.int64]]]:
+    """Yield the groups of the slices in predictions.csv: kind (phase, plane, size), value, rows."""
+    sizes = predictions["width"].astype(str) + " x " + predictions["height"].astype(str)
+    for kind in ("phase", "plane", "size"):
+        column = sizes if kind == "size" else predictions[kind]
+        for value in sorted(column.unique()):
+            yield kind, str(value), np.flatnonzero(column.to_numpy() == value)
+
+
 def group_figures(
     predictions: pd.DataFrame, classes: Sequence[str], repeats: int = REPEATS
-) -> dict[str, dict[str, dict[str, Any]]]:
+) -> dict[str, dict[str, GroupFigures]]:
     """Return the figures of each group of slices, to see which patients a model serves worse.
 
-    Args:
-        predictions: the columns of predictions.csv.
-        classes: K names, columns of `predictions`.
-        repeats: resamples of whole patients.
-
     Returns:
-        kind of group (phase, plane, size) -> group -> scans, slices and figures with intervals over
-        patients. The values are those that `evaluate` gives of the groups without intervals.
+        kind of group (phase, plane, size) -> group -> figures with intervals over patients. The
+        values are those that `evaluate` gives of the groups without intervals.
     """
-    sizes = predictions["width"].astype(str) + " x " + predictions["height"].astype(str)
-    columns: Mapping[str, pd.Series[Any]] = {
-        "phase": predictions["phase"],
-        "plane": predictions["plane"],
-        "size": sizes,
-    }
-    return {
-        kind: {
-            str(value): {
-                "scans": int(predictions["scan"][column == value].nunique()),
-                "slices": int((column == value).sum()),
-                "figures": _group_intervals(predictions[column == value], classes, repeats),
-            }
-            for value in sorted(column.unique())
-        }
-        for kind, column in columns.items()
-    }
+    found: dict[str, dict[str, GroupFigures]] = {}
+    for kind, value, own in groups_of(predictions):
+        group = predictions.iloc[own]
+        labels = labels_of(group, classes)
+        probabilities = group[list(classes)].to_numpy(np.float64)
 
+        def of_rows(
+            rows: NDArray[np.int64], labels: Labels = labels, values: Probabilities = probabilities
+        ) -> dict[str, float]:
+            every = figures(labels[rows], values[rows], classes)
+            return {name: every[name] for name in GROUP_FIGURES}
 
-def _group_intervals(
-    predictions: pd.DataFrame, classes: Sequence[str], repeats: int
-) -> dict[str, Interval]:
-    labels = predictions["label"].map(list(classes).index).to_numpy(np.int64)
-    probabilities = predictions[list(classes)].to_numpy(np.float64)
-
-    def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
-        every = figures(labels[rows], probabilities[rows], classes)
-        return {name: every[name] for name in GROUP_FIGURES}
-
-    patients = predictions["patient"].to_numpy().astype(np.str_)
-    return patient_intervals(of_rows, patients, labels, repeats)
+        patients = group["patient"].to_numpy().astype(np.str_)
+        found.setdefault(kind, {})[value] = GroupFigures(
+            scans=group["scan"].nunique(),
+            slices=len(group),
+            figures=patient_intervals(of_rows, patients, labels, repeats),
+        )
+    return found

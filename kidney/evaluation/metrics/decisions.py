@@ -40,16 +40,9 @@ def fit_rules(
     """Fit all thresholds for slices to validation slices.
 
     Args:
-        labels: int64 (N,), class indices below K.
         probabilities: float (N, K), calibrated. They must come from models that have not seen the
             slice: of the validation part or, better by far where patients are few, of all training
             folds, each predicted by a model that was trained without it.
-        patients: (N,).
-        ood_scores: float (N,), high is unlike the training slices; None: no such score.
-        classes: K names.
-        sensitivity: of each finding at its operating point, see `operating_point`.
-        coverage: of the prediction sets in each class, see `class_set_threshold`.
-        risk: of the answers that stand, see `review_threshold`.
         id_acceptance: share of the slices of each class that are accepted as kidney CT, see
             `ood_threshold`.
     """
@@ -111,7 +104,6 @@ def operating_point(
     Args:
         probabilities: float (N,), the calibrated probability of the finding on the validation
             slices that have it.
-        patients: (N,).
         sensitivity: the share of the finding's slices of a new patient to be suspected, 0 to 1.
 
     Returns:
@@ -147,7 +139,6 @@ def threshold_that_keeps(
     Args:
         descending: float (N,), probabilities from the highest on.
         kept: float (N,), the sum of the weights up to each of them.
-        wanted: weight.
 
     Returns:
         One of the probabilities; 0 where all of them together weigh less.
@@ -170,8 +161,6 @@ def set_threshold(own: NDArray[np.floating], patients: NDArray[np.str_], coverag
 
     Args:
         own: float (N,), the calibrated probability of the true class of each validation slice.
-        patients: (N,).
-        coverage: the stated probability, above 0 and below 1.
 
     Returns:
         The highest threshold that keeps the promise; 0, so that the class is in every set, where
@@ -195,48 +184,18 @@ def class_set_threshold(
     the price of the class in every set, and so of no answer that stands. The public set has 7
     patients with tumours. Below that number the threshold is that of `operating_point`, whose
     coverage is right on average (0.89 to 0.93 in simulation) without a promise.
-
-    Args:
-        own: float (N,), the calibrated probability of the class on its own validation slices.
-        patients: (N,).
-        coverage: the stated probability, above 0 and below 1.
     """
     if len(np.unique(patients)) * (1 - coverage) >= coverage - _ROUNDING:
         return set_threshold(own, patients, coverage)
     return operating_point(own, patients, coverage)
 
 
-def prediction_sets(
-    probabilities: NDArray[np.floating], set_from: NDArray[np.floating]
-) -> NDArray[np.bool_]:
-    """Return which classes are in the set of each slice, bool (N, K), by thresholds (K,).
-
-    The most probable class always is; that can only add to the coverage.
-    """
-    sets = probabilities >= set_from
-    sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
-    return sets
-
-
-def set_coverage(
-    sets: NDArray[np.bool_], labels: NDArray[np.int64], weights: NDArray[np.floating] | None = None
-) -> float:
+def set_coverage(sets: NDArray[np.bool_], labels: NDArray[np.int64]) -> float:
     """Return the share of slices whose true class is in their set, 0 to 1; NaN without any."""
-    if not len(labels):
-        return float("nan")
-    return float(np.average(sets[np.arange(len(sets)), labels], weights=weights))
+    return float(sets[np.arange(len(sets)), labels].mean()) if len(labels) else float("nan")
 
 
-def set_size(sets: NDArray[np.bool_], weights: NDArray[np.floating] | None = None) -> float:
-    """Return the mean number of classes in a set, 1 to K, weighted if asked for."""
-    return float(np.average(sets.sum(axis=1), weights=weights))
-
-
-def risk_coverage(
-    confidence: NDArray[np.floating],
-    wrong: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> Curve:
+def risk_coverage(confidence: NDArray[np.floating], wrong: NDArray[np.bool_]) -> Curve:
     """Return what happens when answers are accepted from the most confident on.
 
     Equally confident answers are accepted together, so the order of the slices plays no part.
@@ -244,31 +203,23 @@ def risk_coverage(
     Args:
         confidence: float (N,), the highest probability of each slice.
         wrong: bool (N,), whether its class is not the true one.
-        weights: float (N,), what a slice counts; None: all the same.
 
     Returns:
         For each distinct confidence, from the highest on: itself as threshold; the coverage, the
-        weight of the accepted answers of all, rising to 1; the risk, the weight of the wrong ones
-        among the accepted.
+        share of all answers that are accepted, rising to 1; the risk, the share of wrong ones among
+        the accepted.
     """
-    weights = np.ones(len(confidence)) if weights is None else weights
     thresholds, rank = np.unique(-confidence, return_inverse=True)
-    accepted = np.cumsum(np.bincount(rank, weights))
-    errors = np.cumsum(np.bincount(rank, weights * wrong))
-    return -thresholds, accepted / accepted[-1], errors / accepted
+    accepted = np.cumsum(np.bincount(rank))
+    return -thresholds, accepted / accepted[-1], np.cumsum(np.bincount(rank, wrong)) / accepted
 
 
-def area_under_risk_coverage(
-    confidence: NDArray[np.floating],
-    wrong: NDArray[np.bool_],
-    weights: NDArray[np.floating] | None = None,
-) -> float:
+def area_under_risk_coverage(confidence: NDArray[np.floating], wrong: NDArray[np.bool_]) -> float:
     """Return the mean risk over all coverages (AURC, Geifman and El-Yaniv 2017), 0 to 1.
 
-    Low is good; the error rate itself where the confidence says nothing of the errors. Arguments as
-    in `risk_coverage`.
+    Low is good; the error rate itself where the confidence says nothing of the errors.
     """
-    _, coverage, risk = risk_coverage(confidence, wrong, weights)
+    _, coverage, risk = risk_coverage(confidence, wrong)
     return float(risk @ np.diff(coverage, prepend=0.0))
 
 
@@ -294,8 +245,6 @@ def review_threshold(
     Args:
         confidence: float (N,), the highest probability of each validation slice; negative where no
             confidence lets the answer stand.
-        wrong: bool (N,), whether its class is not the true one.
-        patients: (N,).
         risk: the highest share of wrong answers among those that stand, 0 to 1.
         delta: the chance that this fails.
 
@@ -333,10 +282,6 @@ def risk_p_value(excess: NDArray[np.floating], risk: float) -> float:
     a fixed share against each patient does not grow on average (betting; Waudby-Smith and Ramdas,
     JRSS B 2024), so its inverse is a p-value (Markov), for any number of patients and any
     distribution. Several stakes are averaged. Patients of whom nothing is accepted cost nothing.
-
-    Args:
-        excess: float (P,), one a patient.
-        risk: above 0 and below 1.
     """
     stakes = _BETS[:, None] / (1 - risk)
     wealth = np.exp(np.log(np.maximum(1 - stakes * excess, 1e-300)).sum(axis=1)).mean()
@@ -345,19 +290,12 @@ def risk_p_value(excess: NDArray[np.floating], risk: float) -> float:
 
 @dataclass(frozen=True)
 class SeriesThreshold:
-    """The score from which a finding cannot be excluded on a series, and what it was fitted on.
+    """The score from which a finding cannot be excluded on a series, and what it was fitted on."""
 
-    Attributes:
-        threshold: a score equal to it reaches it; 0: the finding can never be excluded.
-        sensitivity: the share of the series with the finding that reach it.
-        specificity: the share of the series without it that do not; NaN without any.
-        with_finding, without: how many series.
-    """
-
-    threshold: float
-    sensitivity: float
-    specificity: float
-    with_finding: int
+    threshold: float  # a score equal to it reaches it; 0: the finding can never be excluded
+    sensitivity: float  # the share of the series with the finding that reach it
+    specificity: float  # the share of the series without it that do not; NaN without any
+    with_finding: int  # how many series
     without: int
 
 
@@ -374,8 +312,6 @@ def fit_series_threshold(
     Args:
         scores: float (S,), of `kidney.artifact.series.finding_score`, one series a patient. They
             must be series as a hospital sends them, with slices that do not show the finding.
-        has_finding: bool (S,).
-        sensitivity: 0 to 1.
 
     Returns:
         Its threshold is 0 where there are fewer than sensitivity / (1 - sensitivity) series with

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kidney.evaluation.metrics.bootstrap import Interval, patient_intervals
+from kidney.evaluation.metrics.classification import mean_of
 
 Region = Sequence[float]  # top, left, bottom, right in pixels
 
@@ -149,19 +150,16 @@ def localisation_figures(
     kinds, numbers = np.unique(labels, return_inverse=True)
 
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
-        known = share[rows][~np.isnan(share[rows])]
         return {
             "peak_inside": float(inside[rows].mean()),
-            **{f"peak_inside_{kind}": _mean(inside[rows][labels[rows] == kind]) for kind in kinds},
+            **{
+                f"peak_inside_{kind}": mean_of(inside[rows][labels[rows] == kind]) for kind in kinds
+            },
             "peak_distance": float(distance[rows].mean()),
             "iou": float(overlaps[rows].mean(axis=0).max()),
             "iou_best": float(best[rows].mean()),
-            "positive_inside": _mean(known),
+            "positive_inside": mean_of(share[rows]),
             "chance": float(chance[rows].mean()),
         }
 
     return patient_intervals(of_rows, patients, numbers.astype(np.int64))
-
-
-def _mean(values: NDArray[np.floating]) -> float:
-    return float(values.mean()) if len(values) else float("nan")

@@ -26,8 +26,8 @@ from kidney.evaluation.report.wording import (
 )
 from kidney.evaluation.result import EvaluationResult, Figure, GroupFigures, Localisation
 from kidney.reporting.labels import figure_name, number, value_and_interval, with_interval
-from kidney.reporting.markdown import card as hub_card
-from kidney.reporting.markdown import table
+from kidney.reporting.pages import card as hub_card
+from kidney.reporting.pages import table
 
 USE = (
     "Research on CT slices of the kidney, 8-bit grey. It supports readers who also see the images; "
@@ -68,11 +68,7 @@ _HEADLINE = {  # of `figures`; a set without one of these classes has no such fi
 
 
 def model_card(result: EvaluationResult) -> dict[str, Any]:
-    """Return the card as a JSON-ready dict, a key a section; that of a leaky split has no figures.
-
-    Args:
-        result: what `evaluate` returned.
-    """
+    """Return the card as JSON, a key a section; that of a leaky split has no figures."""
     content = result.to_dict()
     analyses = {key: content[key] for key in ("figures", "scan_figures", "ood", "groups")
                 if key in content}  # fmt: skip
@@ -131,13 +127,7 @@ def artifact_card(
     """Return MODEL_CARD.md.
 
     Args:
-        card: of the artifact.
-        file: name of the artifact.
-        size: of the artifact, in bytes.
-        seal: the digest that it carries.
-        result: of its evaluation.
         groups: what `group_figures` made of the predictions of the same evaluation.
-        localised: of each set with masks.
 
     Raises:
         ArtifactError: the evaluation, or a localisation, is of another model.

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion
 
 from kidney.artifact.overlay import evidence_overlay, png_bytes, within
 from kidney.evaluation.metrics.localisation import Placed
 from kidney.evaluation.result import Localisation
-from kidney.reporting.html import page, picture
+from kidney.reporting.pages import page, picture
 
 _SIDE = 320  # pixels of a slice on the page at most
 _OUTLINE = (64, 224, 120)
@@ -30,12 +31,7 @@ _FIGURES = {
 
 
 def localisation_page(result: Localisation, pictures: Sequence[tuple[bytes, str]]) -> str:
-    """Return the page as HTML.
-
-    Args:
-        result: the figures.
-        pictures: PNG and caption of each slice.
-    """
+    """Return the page as HTML."""
     model, data = result.model, result.data
     lead = (
         f"{result.slices:,} slices of {result.patients} patients whose lesions somebody has "
@@ -75,15 +71,15 @@ def tiles(
     """Return the slice, and then each map with its peak over it, all with the lesion outlined.
 
     Args:
-        pixels: uint8 (H, W).
-        lesion: bool (H, W).
         maps: (H, W) as `enlarge` lays it, and how it lies to the lesion.
 
     Returns:
         uint8 (H, W, 3), RGB, each.
     """
     step = max(1, round(max(pixels.shape) / _SIDE))  # so thick that shrinking leaves it visible
-    edge = lesion & ~_shrunk(lesion, step)
+    cross = np.zeros((2 * step + 1, 2 * step + 1), dtype=bool)
+    cross[step], cross[:, step] = True, True
+    edge = lesion & ~binary_erosion(lesion, cross)
     drawn = [np.repeat(pixels[:, :, None], 3, axis=2)]
     for laid, placed in maps:
         positive = np.clip(laid, 0, None).astype(np.float32)
@@ -98,22 +94,3 @@ def tiles(
     for tile in drawn:
         tile[edge] = _OUTLINE
     return drawn
-
-
-def _shrunk(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
-    """Keep what is more than `pixels` away from the rim of the mask, along rows and columns."""
-    padded = np.pad(mask, pixels)
-    height, width = mask.shape
-    kept = mask.copy()
-    for shift in range(-pixels, pixels + 1):
-        rows, columns = (
-            slice(pixels + shift, pixels + shift + height),
-            slice(pixels, pixels + width),
-        )
-        kept &= padded[rows, columns]
-        rows, columns = (
-            slice(pixels, pixels + height),
-            slice(pixels + shift, pixels + shift + width),
-        )
-        kept &= padded[rows, columns]
-    return kept

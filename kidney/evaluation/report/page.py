@@ -1,12 +1,15 @@
 """The report of one model: a page that a reader without statistics can judge it by."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from kidney.artifact.decision import findings
-from kidney.evaluation.report.examples import MOST, Example, example_picture
+from kidney.artifact.overlay import evidence_overlay, png_bytes, within
 from kidney.evaluation.report.wording import (
     INTERVALS,
     LEAKY,
@@ -18,10 +21,25 @@ from kidney.evaluation.report.wording import (
 from kidney.evaluation.result import EvaluationResult
 from kidney.plots.charts import Curve, intervals, reliability, unit_curves
 from kidney.plots.style import NARROW, svg
-from kidney.reporting.html import page
 from kidney.reporting.labels import figure_name, out_of_100, with_interval
+from kidney.reporting.pages import page, picture
 
 _REVIEW = ("answered", "answered_accuracy", "aurc", "set_coverage", "set_size")
+MOST = 12  # a page that is still read to its end
+_SIDE = 280  # pixels of a picture
+
+# row, slice (H, W) -> evidence float32 (K, h, w), and the part of the slice that it covers: top,
+# left, bottom and right in pixels
+Explain = Callable[[int, NDArray[np.uint8]], tuple[NDArray[np.float32], Sequence[float]]]
+
+
+class Example(NamedTuple):
+    """One slice of the report."""
+
+    row: int  # its position in the table of predictions
+    slice: NDArray[np.uint8]  # uint8 (H, W)
+    # uint8 (H, W, 3), RGB, over it the evidence for its most probable class
+    overlay: NDArray[np.uint8]
 
 
 def report_page(
@@ -35,12 +53,8 @@ def report_page(
     """Return the evaluation report as one HTML file that loads nothing.
 
     Args:
-        result: what `evaluate` returned.
-        predictions: the table that `result` was made of.
-        examples: slices of the worst scans; see `worst_examples`.
         random: the result of the same recipe on the leaky split. A leaky result has no page of its
             own: what comes back for one says so and shows no figure.
-        external: the result of the same model on a set from elsewhere.
     """
     head = {
         "title": f"Evaluation of {result.model.backbone} on {result.data.name}",
@@ -151,3 +165,42 @@ def _provenance(result: EvaluationResult) -> Iterator[tuple[str, str]]:
     for part in ("model", "data", "split"):
         for name, value in getattr(result, part).model_dump(exclude_unset=True).items():
             yield f"{part}: {name}", str(value)
+
+
+def worst_examples(
+    result: EvaluationResult,
+    predictions: pd.DataFrame,
+    slice_of: Callable[[int], NDArray[np.uint8]],
+    explain: Explain,
+) -> list[Example]:
+    """Return the worst slice of each of the worst scans with its evidence.
+
+    Args:
+        explain: row and slice -> evidence of the K classes and where it lies; of a table of pooled
+            folds, by the model of the row's fold.
+    """
+    examples = []
+    for row in (scan.row for scan in result.scans_ranked[:MOST]):
+        slice_ = slice_of(row)
+        evidence, region = explain(row, slice_)
+        predicted = int(predictions[list(result.classes)].iloc[row].to_numpy(np.float64).argmax())
+        strongest = float(evidence.max())
+        overlay = evidence_overlay(slice_, evidence[predicted], strongest, region=region)
+        examples.append(Example(row, slice_, overlay))
+    return examples
+
+
+def example_picture(example: Example, predictions: pd.DataFrame, classes: Sequence[str]) -> Markup:
+    """Return an HTML figure: the slice, its overlay, and what was predicted for it."""
+    row = predictions.iloc[example.row]
+    probabilities = row[list(classes)].to_numpy(np.float64)
+    predicted = classes[int(probabilities.argmax())]
+    grey, overlay = within(example.slice, _SIDE), within(example.overlay, _SIDE)
+    pair = np.hstack([np.repeat(grey[:, :, None], 3, axis=2), overlay])
+    caption = (
+        f"Scan {row['scan']}, {str(row['path']).rpartition('/')[2]}: is {row['label']}, most "
+        f"probable {predicted} ({probabilities.max():.0%}), {row['label']} "
+        f"{row[row['label']]:.0%}. Decision: {str(row['decision']).replace('_', ' ')}. Prediction "
+        f"set: {', '.join(str(row['set']).split())}."
+    )
+    return picture(png_bytes(pair), caption)

@@ -51,7 +51,6 @@ def summary(result: EvaluationResult, random: EvaluationResult | None = None) ->
     """Describe in plain words how good the model is, its weakest side included.
 
     Args:
-        result: what `evaluate` returned.
         random: the same for the leaky split; its accuracy stands beside that of `result`.
     """
     return " ".join(_sentences(result, random))

@@ -18,7 +18,7 @@ from kidney.data.split import make_split, parts_in
 from kidney.data.validation.checks import findings, split_findings, summary
 from kidney.data.validation.confounders import confounders
 from kidney.data.validation.leakage import across_labels, measure_leakage
-from kidney.data.validation.report import ValidationReport, png, report_page
+from kidney.data.validation.report import ValidationReport, report_page
 from kidney.files import parse_json
 from tests.helpers.data_slices import CLASSES, take
 
@@ -147,8 +147,3 @@ def test_what_all_paths_begin_with_is_left_out_and_pictures_stay_whole(
     assert "Cyst/Cyst- (" in html
     for data in re.findall(r'src="data:image/png;base64,([^"]*)"', html):
         Image.open(io.BytesIO(base64.b64decode(data))).load()
-
-
-def test_a_picture_is_encoded_as_it_is() -> None:
-    grey = np.arange(96 * 96, dtype=np.uint32).reshape(96, 96).astype(np.uint8)
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(png(grey)))), grey)

@@ -228,16 +228,6 @@ def test_the_interval_has_the_width_of_the_paired_test_of_theory():
     assert found["high"] - found["low"] == pytest.approx(expected, rel=0.1)
 
 
-def test_more_slices_of_the_same_patients_make_nothing_more_certain():
-    generator = np.random.default_rng(2)
-    before, after = generator.normal(0, 1, (2, PATIENTS))
-    few = paired_differences(mean, before, after, LABELS, names())["mean"]
-    many = paired_differences(
-        mean, np.repeat(before, 9), np.repeat(after, 9), np.repeat(LABELS, 9), names(9)
-    )["mean"]
-    assert many == pytest.approx(few)
-
-
 def test_every_resample_is_put_to_both_models():
     asked = []
 

@@ -119,28 +119,18 @@ def test_the_bins_add_up_to_the_error():
     logits, labels = answers(4, 500)
     probabilities = softmax(logits * 1.7, axis=1)
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
-    weights = np.random.default_rng(1).uniform(size=500)
-    bins = reliability(confidence, right, weights)
-    assert sum(found["share"] for found in bins) == pytest.approx(1)
-    assert all(found["low"] <= found["confidence"] <= found["high"] for found in bins)
-    assert [found["low"] for found in bins] == sorted(found["low"] for found in bins)
-    error = sum(found["share"] * abs(found["accuracy"] - found["confidence"]) for found in bins)
-    assert expected_calibration_error(confidence, right, weights) == pytest.approx(error)
-
-
-def test_a_weight_of_two_is_two_answers_in_the_bins_too():
-    confidence = np.array([0.4, 0.6, 0.9])
-    right = np.array([True, False, True])
-    twice = np.array([0, 1, 1, 2])
-    assert expected_calibration_error(
-        confidence, right, np.array([1.0, 2.0, 1.0])
-    ) == pytest.approx(expected_calibration_error(confidence[twice], right[twice]))
+    bins = reliability(confidence, right)
+    assert sum(found.share for found in bins) == pytest.approx(1)
+    assert all(found.low <= found.confidence <= found.high for found in bins)
+    assert [found.low for found in bins] == sorted(found.low for found in bins)
+    error = sum(found.share * abs(found.accuracy - found.confidence) for found in bins)
+    assert expected_calibration_error(confidence, right) == pytest.approx(error)
 
 
 def test_certainty_that_rounds_above_one_lies_in_the_last_bin():
     (found,) = reliability(np.array([1.0, 1.0000001]), np.array([True, False]))
-    assert (found["low"], found["high"]) == (14 / 15, 1.0)
-    assert found["accuracy"] == 0.5
+    assert (found.low, found.high) == (14 / 15, 1.0)
+    assert found.accuracy == 0.5
 
 
 def test_chance_alone_makes_an_error_that_falls_with_the_number_of_scans():

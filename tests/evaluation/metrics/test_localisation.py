@@ -83,7 +83,7 @@ def test_a_perfect_map_overlaps_wholly_and_its_opposite_hardly():
 
 
 @given(MAPS, st.integers(0, 19), st.integers(0, 27))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_overlaps_are_those_of_scikit_learn_and_never_beat_the_best(evidence, row, column):
     lesion = disc((20, 28), row, column, 5)
     laid = enlarge(evidence, (20, 28))
@@ -91,8 +91,9 @@ def test_overlaps_are_those_of_scikit_learn_and_never_beat_the_best(evidence, ro
     for cut, overlap in zip(CUTS, found.overlaps, strict=True):
         marked = (laid >= cut * laid.max()) & (laid > 0)
         assert overlap == pytest.approx(jaccard_score(lesion.ravel(), marked.ravel()))
-    every = [jaccard_score(lesion.ravel(), (laid >= value).ravel()) for value in np.unique(laid)]
-    assert found.best_overlap == pytest.approx(max(every))
+    marked = laid >= np.unique(laid)[:, None, None]
+    every = (marked & lesion).sum(axis=(1, 2)) / (marked | lesion).sum(axis=(1, 2))
+    assert found.best_overlap == pytest.approx(every.max())
     assert max(found.overlaps) <= found.best_overlap + 1e-12
     assert 0 < found.best_overlap <= 1
     assert np.isnan(found.share_inside) or 0 <= found.share_inside <= 1

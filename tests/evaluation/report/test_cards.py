@@ -18,9 +18,9 @@ from kidney.evaluation.report.cards import (
 )
 from kidney.evaluation.report.page import report_page
 from kidney.evaluation.report.wording import summary
-from kidney.evaluation.result import Figure, GroupFigures, Localisation, ModelRecord
+from kidney.evaluation.result import Figure, Localisation, ModelRecord
 from kidney.reporting.labels import figure_name, value_and_interval, with_interval
-from kidney.reporting.markdown import text as text_of
+from kidney.reporting.pages import text as text_of
 from tests.helpers.evaluation_results import CLASSES, predictions_of, result_of
 from tests.helpers.html_pages import read
 from tests.helpers.tiny_model import CARD
@@ -39,10 +39,7 @@ OF_ARTIFACT = RESULT.model_copy(
     update={"model": ModelRecord(backbone="tiny", run=CARD.run, code="0a1b2c")}
 )
 FULL = dataclasses.replace(CARD, metrics=OF_ARTIFACT.of_card())
-GROUPS = {
-    kind: {value: GroupFigures.model_validate(one) for value, one in of.items()}
-    for kind, of in group_figures(PREDICTIONS, CLASSES, repeats=50).items()
-}
+GROUPS = group_figures(PREDICTIONS, CLASSES, repeats=50)
 LOCALISED = Localisation.model_validate(
     {
         "model": {"backbone": "tiny", "run": CARD.run},

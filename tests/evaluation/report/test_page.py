@@ -1,13 +1,13 @@
 """The page says what the result says, all of it, and nothing of a leaky split alone."""
 
 import re
-from typing import Any
+from functools import cache
 
 import numpy as np
 
 from kidney.artifact.decision import Rules
-from kidney.evaluation.report.examples import Example
-from kidney.evaluation.report.page import report_page
+from kidney.artifact.overlay import evidence_overlay
+from kidney.evaluation.report.page import Example, report_page, worst_examples
 from kidney.evaluation.result import DataRecord, EvaluationResult, Figure
 from kidney.reporting.labels import figure_name
 from tests.helpers.evaluation_results import CLASSES, predictions_of, result_of
@@ -33,7 +33,15 @@ SECTIONS = [
 BESIDE = "Random beside grouped: unseen patients and random slices"
 
 
-def page(result: EvaluationResult = RESULT, **more: Any) -> str:
+@cache  # its charts take a second
+def usual_page(random: bool, external: bool) -> str:
+    others = {"random": RANDOM if random else None, "external": EXTERNAL if external else None}
+    return report_page(RESULT, PREDICTIONS, [EXAMPLE], **others)
+
+
+def page(result: EvaluationResult | None = None, **more: EvaluationResult) -> str:
+    if result is None:
+        return usual_page("random" in more, "external" in more)
     return report_page(result, PREDICTIONS, [EXAMPLE], **more)
 
 
@@ -237,4 +245,42 @@ def test_the_page_needs_nothing_from_elsewhere():
 
 
 def test_the_same_result_gives_the_same_bytes():
-    assert page(random=RANDOM) == page(random=RANDOM)
+    assert report_page(RESULT, PREDICTIONS, [EXAMPLE], random=RANDOM) == page(random=RANDOM)
+
+
+def test_the_worst_slice_of_each_of_the_worst_scans_is_chosen():
+    nothing = np.zeros((4, 2, 2), np.float32)
+    examples = worst_examples(
+        RESULT,
+        PREDICTIONS,
+        lambda _: np.zeros((9, 9), np.uint8),
+        lambda *_: (nothing, (0, 0, 9, 9)),
+    )
+    chosen = PREDICTIONS.iloc[[example.row for example in examples]]
+    assert list(chosen["scan"]) == [scan.scan for scan in RESULT.scans_ranked[:12]]
+    own = np.array([row[row["label"]] for _, row in PREDICTIONS.iterrows()])
+    for example in examples:
+        of_scan = PREDICTIONS["scan"] == PREDICTIONS["scan"].iloc[example.row]
+        assert own[example.row] == own[of_scan].min()
+
+
+def test_an_overlay_shows_the_evidence_of_the_most_probable_class_where_it_lies():
+    evidence = np.zeros((4, 2, 2), np.float32)
+    region = (5, 0, 25, 20)
+
+    def explain(row: int, slice_: np.ndarray):
+        assert slice_.shape == (30, 20)
+        shown = evidence.copy()
+        shown[row % 4] = 1.0
+        return shown, region
+
+    examples = worst_examples(
+        RESULT, PREDICTIONS, lambda row: np.full((30, 20), row, np.uint8), explain
+    )
+    for example in examples:
+        best = int(PREDICTIONS[list(CLASSES)].iloc[example.row].to_numpy(float).argmax())
+        assert (example.slice == example.row).all()
+        strength = evidence[0] + (best == example.row % 4)
+        expected = evidence_overlay(example.slice, strength, 1.0, region=region)
+        np.testing.assert_array_equal(example.overlay, expected)
+    assert any((e.overlay.max(axis=2) != e.overlay.min(axis=2)).any() for e in examples)

@@ -1,14 +1,20 @@
-"""Markdown for people: values shown as text, tables, and cards that the Hugging Face Hub reads."""
+"""Pages for people, from Jinja templates: HTML in one file that loads nothing, and Markdown cards.
 
+The cards are those that the Hugging Face Hub reads; all values are shown as text.
+"""
+
+import base64
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from huggingface_hub import CardData, RepoCard
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from kidney.reporting.labels import figure_name, number, value_and_interval, with_interval
+
+if TYPE_CHECKING:  # servers do without it
+    from huggingface_hub import CardData, RepoCard
 
 # /home/someone/file.zip and C:\Users\someone\file.zip, but neither https://host/a/b nor 512/256.
 _FOLDERS = re.compile(
@@ -49,34 +55,51 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Markup:
     return Markup("\n".join(f"| {' | '.join(map(text, line))} |" for line in lines))
 
 
+def _environment(**more: Any) -> Environment:
+    found = Environment(
+        loader=PackageLoader("kidney.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **more,
+    )
+    found.globals |= {
+        "figure_name": figure_name,
+        "number": number,
+        "pair": value_and_interval,
+        "with_interval": with_interval,
+    }
+    return found
+
+
+_PAGES = _environment()
 # Autoescape would write HTML; `text` comes first and leaves nothing to escape.
-_CARDS = Environment(
-    loader=PackageLoader("kidney.reporting"),
-    autoescape=True,
-    finalize=text,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_CARDS.globals |= {
-    "bullets": bullets,
-    "figure_name": figure_name,
-    "number": number,
-    "pair": value_and_interval,
-    "table": table,
-    "with_interval": with_interval,
-}
+_CARDS = _environment(finalize=text)
+_CARDS.globals |= {"bullets": bullets, "table": table}
 
 
-def card(templates: list[str], kind: type[RepoCard], data: CardData, **context: Any) -> str:
+def card(templates: list[str], kind: "type[RepoCard]", data: "CardData", **context: Any) -> str:
     """Return a card of the hub: its metadata as a YAML block, then the template.
 
     Args:
         templates: of kidney/reporting/templates; the first that is there.
-        kind: ModelCard or DatasetCard.
-        data: the metadata.
         context: what the template names; all values but Markup are shown as text.
     """
     body = _CARDS.select_template(templates).render(context)
     frame = "---\n{{ card_data }}\n---\n\n{{ body }}\n"
     return str(kind.from_template(data, template_str=frame, body=body.strip()))
+
+
+def page(template: str, **context: Any) -> str:
+    """Return an HTML document; all values but Markup are shown as text."""
+    return _PAGES.get_template(template).render(context)
+
+
+def picture(png: bytes, caption: str) -> Markup:
+    """Return an HTML figure with the PNG embedded; the caption is its alternative text, too."""
+    data = base64.b64encode(png).decode()
+    return Markup(
+        '<figure><img alt="{0}" src="data:image/png;base64,{1}">'
+        "<figcaption>{0}</figcaption></figure>"
+    ).format(caption, data)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from kidney.plots.sheet import sheet
+from kidney.plots.style import sheet
 
 GREY = np.full((4, 6), 90, np.uint8)
 COLOUR = np.zeros((6, 6, 3), np.uint8)
