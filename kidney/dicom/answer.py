@@ -1,0 +1,252 @@
+"""What the HTTP server answers for a series, and which slices and findings a result shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import requests
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from kidney.dicom.archive import FinalError, TransientError, send, session
+from kidney.dicom.settings import Settings
+
+NORMAL, NEEDS_REVIEW, NOT_A_KIDNEY_CT = "normal", "needs_review", "not_a_kidney_ct"
+MOST_SHOWN = 8  # slices in a result
+_HALF = 0.5  # a region holds the evidence above this part of its peak
+
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+class Model(BaseModel):
+    """The model that answered."""
+
+    run: str
+    code: str
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Maps(BaseModel):
+    """The evidence maps of a slice; see `EvidenceMaps` of the server."""
+
+    region: tuple[float, float, float, float]
+    maps: dict[str, list[list[float]]]
+
+
+class Slice(BaseModel):
+    """The prediction for one slice."""
+
+    file: int
+    frame: int
+    series: int
+    decision: str
+    label: str
+    probabilities: dict[str, float]
+    suspected: tuple[str, ...]
+    size: tuple[int, int]
+    evidence_maps: Maps | None = None
+    overlay: str | None = None
+
+
+class Finding(BaseModel):
+    """A finding on the series: where it begins and ends (indices of slices), size in mm."""
+
+    finding: str
+    side: str | None = None
+    first: int | None = Field(None, alias="from")
+    last: int | None = Field(None, alias="to")
+    diameter_mm: float | None = None
+    probability: float | None = None
+
+
+class Series(BaseModel):
+    """The prediction for a series."""
+
+    kind: str
+    slices: list[int]
+    probabilities: dict[str, float]
+    label: str
+    decision: str
+    decisive: list[int]
+    suspected: dict[str, int]
+    findings: list[Finding] = []
+
+
+class Answer(BaseModel):
+    """The response to one request; members that are not used here are passed over."""
+
+    model: Model
+    predictions: list[Slice]
+    series: list[Series]
+
+
+class _Ready(BaseModel):
+    sha256: str
+
+
+class _Problem(BaseModel):
+    type: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One region of one slice that a result shows.
+
+    Attributes:
+        file: position of the slice among the files of the series, from 0.
+        name: a finding, "normal", "needs_review" or "not_a_kidney_ct".
+        probability: of `name` on the slice; None where it is no class.
+        finding: what the server says of the finding on the whole series, if it does.
+        box: top, left, bottom, right in pixels of the upright slice; 0 is its edge.
+        mask: bool (H, W) of the upright slice, where the evidence lies; None: nowhere.
+        overlay: data URL of the PNG that shows the evidence.
+    """
+
+    file: int
+    name: str
+    probability: float | None
+    finding: Finding | None
+    box: tuple[float, float, float, float]
+    mask: NDArray[np.bool_] | None
+    overlay: str | None
+
+
+class Server:
+    """Client of the HTTP server."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = session(settings)
+        if settings.server_key:
+            self._session.headers["Authorization"] = f"Bearer {settings.server_key}"
+
+    def model_sha256(self) -> str:
+        """Return the SHA-256 of the model that answers now."""
+        answer = self._send("GET", "/readyz")
+        if answer.status_code != requests.codes.ok:
+            raise TransientError("server-not-ready")
+        return _parse(_Ready, answer).sha256
+
+    def predict(self, files: Sequence[bytes], *, shown: bool = False) -> Answer:
+        """Return the answer for the files of one series, with maps and overlays if `shown`."""
+        answer = self._send(
+            "POST",
+            "/api/v1/predictions",
+            params={"evidence": "maps", "overlay": "png"} if shown else {},
+            files=[("file", (str(number), data)) for number, data in enumerate(files)],
+        )
+        if answer.status_code == requests.codes.ok:
+            return _parse(Answer, answer)
+        # The last part of the type is a word of the server's; its texts are not read.
+        kind = _parse(_Problem, answer).type.rpartition(":")[2] or f"server-{answer.status_code}"
+        if answer.status_code in (400, 413, 415, 422):
+            raise FinalError(kind)
+        raise TransientError(kind)
+
+    def _send(self, method: str, path: str, **options: object) -> requests.Response:
+        return send(
+            self._session, method, self._settings.server + path, "server",
+            timeout=self._settings.timeout_seconds, **options,
+        )  # fmt: skip
+
+
+def decisive_slices(answer: Answer) -> list[int]:
+    """Return the indices of the slices that a result shows, the most telling first.
+
+    Those that the server calls decisive; where there are none, the middle slice.
+    """
+    series = answer.series[0]
+    found = series.decisive or [series.slices[len(series.slices) // 2]]
+    return found[:MOST_SHOWN]
+
+
+def shown_regions(answer: Answer, details: Answer, files: Sequence[int]) -> list[Shown]:
+    """Return what a result shows: each suspected finding of each decisive slice.
+
+    A slice on which nothing is suspected is shown whole, so that a viewer has something to show.
+
+    Args:
+        answer: for all files of the series.
+        details: for the decisive slices alone, with maps and overlays.
+        files: for each upload of `details`, its position in the series, from 0.
+    """
+    series = answer.series[0]
+    said = {one.finding: one for one in series.findings}
+    suspected = {name for name, count in series.suspected.items() if count}
+    shown: list[Shown] = []
+    for one in details.predictions:
+        at = files[one.file - 1]
+        names = [name for name in one.suspected if name in suspected] or [_unsuspected(series, one)]
+        for name in names:
+            maps = one.evidence_maps
+            mask = None
+            if maps and name in maps.maps and name != NORMAL:
+                mask = evidence_mask(maps.maps[name], maps.region, one.size)
+            shown.append(
+                Shown(
+                    file=at,
+                    name=name,
+                    probability=one.probabilities.get(name),
+                    finding=said.get(name),
+                    box=_box(mask, one.size),
+                    mask=mask if mask is not None and mask.any() else None,
+                    overlay=one.overlay,
+                )
+            )
+    return shown
+
+
+def evidence_mask(
+    evidence: Sequence[Sequence[float]],
+    region: tuple[float, float, float, float],
+    size: tuple[int, int],
+) -> NDArray[np.bool_]:
+    """Return where the evidence is at least half of its peak, cell by cell.
+
+    Args:
+        evidence: rows of the map of one class.
+        region: top, left, bottom and right of the map in pixels of the slice; may leave the slice.
+        size: height and width of the slice.
+
+    Returns:
+        bool (height, width); all False where no evidence is positive, or the peak lies outside.
+    """
+    values = np.asarray(evidence, dtype=np.float64)
+    peak = values.max(initial=0.0)
+    strong = (values >= _HALF * peak) & (values > 0)
+    top, left, bottom, right = region
+    # The cell under the middle of each pixel.
+    rows = np.floor((np.arange(size[0]) + 0.5 - top) / (bottom - top) * values.shape[0])
+    columns = np.floor((np.arange(size[1]) + 0.5 - left) / (right - left) * values.shape[1])
+    inside = ((rows >= 0) & (rows < values.shape[0]))[:, None] & (
+        (columns >= 0) & (columns < values.shape[1])
+    )
+    rows = np.clip(rows, 0, values.shape[0] - 1).astype(int)
+    columns = np.clip(columns, 0, values.shape[1] - 1).astype(int)
+    return np.asarray(strong[rows[:, None], columns] & inside)
+
+
+def _unsuspected(series: Series, one: Slice) -> str:
+    """Return what is said of a slice without a suspected finding: no more than of the series."""
+    if one.decision == NOT_A_KIDNEY_CT:
+        return NOT_A_KIDNEY_CT
+    return one.label if series.decision == one.label else NEEDS_REVIEW
+
+
+def _box(
+    mask: NDArray[np.bool_] | None, size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return the smallest box around the mask, or almost the whole slice."""
+    if mask is None or not mask.any():
+        margin = min(size) / 32
+        return margin, margin, size[0] - margin, size[1] - margin
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
+
+
+def _parse(kind: type[_Body], answer: requests.Response) -> _Body:
+    try:
+        return kind.model_validate_json(answer.content)
+    except ValidationError:
+        raise TransientError("server-answer") from None
