@@ -7,7 +7,6 @@ tries it again. Its settings are variables KIDNEY_DICOM_...; docs/pacs.md has th
 import argparse
 import datetime
 import importlib.util
-import logging
 import signal
 import sys
 import threading
@@ -95,7 +94,6 @@ def run(settings: Settings) -> None:
         signal.signal(signal.SIGINT, end)
     if settings.metrics_port:
         start_http_server(settings.metrics_port, settings.metrics_host, registry)
-    logging.getLogger("kidney.dicom").info("polling")
     process.run()
 
 

@@ -178,7 +178,7 @@ def shown_regions(answer: Answer, details: Answer, files: Sequence[int]) -> list
     for one in details.predictions:
         at = files[one.file - 1]
         names = [name for name in one.suspected if name in suspected] or [_unsuspected(series, one)]
-        for name in names:
+        for name in sorted(names, key=lambda name: -one.probabilities.get(name, 0.0)):
             maps = one.evidence_maps
             mask = None
             if maps and name in maps.maps and name != NORMAL:

@@ -135,7 +135,7 @@ class Process:
         except Exception as error:  # its message may quote the files
             kind = f"internal-{type(error).__name__}"
             self._state.finish(series, FAILED, kind)
-            self._failed("not answered", kind, fields)
+            self._failed("not answered", kind, fields, error)
         else:
             self._state.finish(series, DONE, result=result)
             if decision:
@@ -143,9 +143,12 @@ class Process:
                 self._metrics.seconds.observe(time.monotonic() - began)
             _log.info("answered", extra={"fields": fields | {"decision": decision or "before"}})
 
-    def _failed(self, what: str, kind: str, fields: dict[str, object]) -> None:
+    def _failed(
+        self, what: str, kind: str, fields: dict[str, object], error: Exception | None = None
+    ) -> None:
         self._metrics.errors.labels(kind).inc()
-        _log.warning(what, extra={"fields": fields | {"kind": kind}})
+        # The log tells where an error was raised, not its message.
+        _log.warning(what, extra={"fields": fields | {"kind": kind}}, exc_info=error)
 
     def _answer(self, series: SeriesState) -> tuple[str, str]:
         """Return decision and report of a series; no decision where the report was there before."""

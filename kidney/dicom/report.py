@@ -44,6 +44,9 @@ from kidney.dicom.sources import Source, derived_uid
 NOTICE = "Preliminary, research use only"
 MANUFACTURER = "Kidney Tumor Identification System"
 REPORT_SERIES, CAPTURE_SERIES, SEGMENTATION_SERIES = 9901, 9902, 9903  # numbers that sort last
+_IN_LIBRARY = (  # what an entry of the image library needs
+    "PixelSpacing", "SliceThickness", "ImagePositionPatient", "ImageOrientationPatient",
+)  # fmt: skip
 _OWN = "99KIDNEY"  # codes that no public scheme has
 # SNOMED CT: a mass until pathology says neoplasm.
 FINDINGS = {
@@ -113,17 +116,19 @@ def build_report(
         version=f"{version('kidney-tumor-identification')}, model {answer.model.run}"[:64],
         parameters=[f"Model SHA-256: {answer.model.sha256}", f"Code: {answer.model.code}", NOTICE],
     )
+    listed = [headers[at] for at in dict.fromkeys(one.file for one in shown)]
+    library = [one for one in listed if all(keyword in one for keyword in _IN_LIBRARY)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # they quote names, dates and UIDs
         content = MeasurementReport(
             observation_context=_observer(answer),
-            procedure_reported=CodedConcept("41806003", "SCT", "CT of kidney"),
+            procedure_reported=CodedConcept("77477000", "SCT", "Computed Tomography"),
             imaging_measurements=[
                 _group(one, number, sources[one.file], answer, uid, algorithm)
                 for number, one in enumerate(shown, start=1)
             ],
             title=codes.DCM.ImagingMeasurementReport,
-            referenced_images=[headers[at] for at in dict.fromkeys(one.file for one in shown)],
+            referenced_images=library or None,
         )
         report = Comprehensive3DSR(
             evidence=headers,
@@ -182,7 +187,7 @@ def _group(
         ),
         finding_type=finding_code(shown.name),
         finding_sites=[site] if shown.name != NOT_A_KIDNEY_CT else None,
-        measurements=_measurements(shown, algorithm),
+        measurements=_measurements(shown),
         qualitative_evaluations=[
             QualitativeEvaluation(_DECISION, finding_code(answer.series[0].decision))
         ],
@@ -194,7 +199,7 @@ def _side(finding: Finding | None) -> CodedConcept | None:
     return _SIDES.get(finding.side or "") if finding else None
 
 
-def _measurements(shown: Shown, algorithm: AlgorithmIdentification) -> list[Measurement]:
+def _measurements(shown: Shown) -> list[Measurement]:
     found = []
     if shown.probability is not None:
         found.append((_PROBABILITY, 100 * shown.probability, _PERCENT))
@@ -203,8 +208,7 @@ def _measurements(shown: Shown, algorithm: AlgorithmIdentification) -> list[Meas
     if shown.finding and shown.finding.diameter_mm is not None:
         found.append((_DIAMETER, shown.finding.diameter_mm, _MM))
     return [
-        Measurement(name=name, value=round(value, 1), unit=unit, algorithm_id=algorithm)
-        for name, value, unit in found
+        Measurement(name=name, value=round(value, 1), unit=unit) for name, value, unit in found
     ]
 
 

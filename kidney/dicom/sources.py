@@ -17,7 +17,6 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.uid import UID, CTImageStorage
-from pydicom.valuerep import DA, TM
 
 from kidney.dicom.archive import FinalError
 from kidney.dicom.state import is_uid
@@ -31,7 +30,7 @@ NO_SLICES = ("no-ct-image", "localizer")  # errors of a series that nothing is w
 _TEXTS = (  # of the patient and the study: as they are, or the archive would see another patient
     "PatientName", "PatientID", "AccessionNumber", "StudyID", "ReferringPhysicianName",
 )  # fmt: skip
-_DATES = {"StudyDate": DA, "PatientBirthDate": DA, "StudyTime": TM}
+_DATES = {"StudyDate": "%Y%m%d", "PatientBirthDate": "%Y%m%d", "StudyTime": "%H%M%S"}
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 _WRITTEN = (
     "ImageType", "SeriesNumber", "InstanceNumber", "ImagePositionPatient",
@@ -129,9 +128,12 @@ def _source(data: bytes, dataset: pydicom.Dataset) -> Source:
     header.SpecificCharacterSet = "ISO_IR 192"
     header.Modality = "CT"
     for keyword in _WRITTEN:
-        value = _clean(dataset, keyword)
-        if value is not None:
-            setattr(header, keyword, value)
+        try:
+            value = _clean(dataset, keyword)
+            if value is not None:
+                setattr(header, keyword, value)  # which parses numbers, where it can
+        except Exception:  # pydicom parses a value when it is asked for, and fails in any way
+            continue
     if any(keyword not in header for keyword in _NEEDED):
         raise FinalError("uid")
     for keyword in (*_TEXTS, *_DATES, "PatientSex"):  # type 2: there, and empty where unknown
@@ -142,22 +144,18 @@ def _source(data: bytes, dataset: pydicom.Dataset) -> Source:
 
 
 def _clean(dataset: pydicom.Dataset, keyword: str) -> Any:
-    """Return a value that obeys DICOM, or None."""
-    try:
-        value = dataset.get(keyword)
-        if value is None or value == "":
-            return None
-        if keyword.endswith("UID"):
-            return str(value) if is_uid(str(value)) else None
-        if keyword in _TEXTS:
-            return str(value)
-        if keyword in _DATES:
-            form = "%Y%m%d" if _DATES[keyword] is DA else "%H%M%S"
-            text = str(value).partition(".")[0]
-            datetime.strptime(text, form)
-            return text
-        if keyword == "PatientSex":
-            return value if value in ("M", "F", "O") else None
-        return value
-    except Exception:  # pydicom parses a value when it is asked for, and fails in any way
+    """Return a value that obeys DICOM, or None; raise where pydicom or strptime do."""
+    value = dataset.get(keyword)
+    if value is None or value == "":
         return None
+    if keyword.endswith("UID"):
+        return str(value) if is_uid(str(value)) else None
+    if keyword in _TEXTS:
+        return str(value)
+    if keyword in _DATES:
+        text = str(value).partition(".")[0]
+        datetime.strptime(text, _DATES[keyword])
+        return text
+    if keyword == "PatientSex":
+        return value if value in ("M", "F", "O") else None
+    return value

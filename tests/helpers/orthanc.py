@@ -16,8 +16,6 @@ from typing import Any
 import pydicom
 import pytest
 
-from tests.helpers.dicom_files import as_bytes
-
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 PROGRAMS = ("Orthanc", "storescu", "dciodvfy", "dcentvfy")
 GUARD = 60.0  # seconds after which an Orthanc that does not answer fails the test
@@ -133,6 +131,3 @@ def complaints(tool: str, *files: Path) -> str:
     done = subprocess.run([tool, *files], capture_output=True, text=True)
     return "" if done.returncode == 0 else done.stdout + done.stderr
 
-
-def with_pixels(dataset: pydicom.Dataset) -> bytes:
-    return as_bytes(dataset)
