@@ -1,1 +1,1 @@
-"""DICOM in and out: CT series from a DICOMweb archive, answered by the HTTP server, results back."""
+"""DICOM in and out: CT series from a DICOMweb archive to the HTTP server, and results back."""

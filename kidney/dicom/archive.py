@@ -76,7 +76,7 @@ class Archive:
                 return
 
     def instances(self, study: str, series: str) -> list[Instance]:
-        """Return the instances of a series, sorted by number; empty where there is no such series."""
+        """Return the instances of a series, sorted by number; none where it is not there."""
         found: set[Instance] = set()
         while True:
             query = {"limit": _PAGE, "offset": len(found)}

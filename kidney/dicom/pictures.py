@@ -35,7 +35,7 @@ def build_captures(
     sources: Sequence[Source], answer: Answer, shown: Sequence[Shown], report_uid: str
 ) -> list[Dataset]:
     """Return a Secondary Capture of each slice that is shown, with overlay, boxes and words."""
-    captures = []
+    captures: list[Dataset] = []
     for number, at in enumerate(dict.fromkeys(one.file for one in shown), start=1):
         here = [one for one in shown if one.file == at]
         lines = [finding_words(one, answer) for one in here]

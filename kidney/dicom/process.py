@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from pydicom.uid import UID
 
 from kidney.dicom.answer import Answer, Server, decisive_slices, shown_regions
 from kidney.dicom.archive import Archive, FinalError, TransientError
@@ -37,9 +38,7 @@ class Metrics:
     """What Prometheus reads; it holds counts and kinds, nothing of a patient."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.series = Gauge(
-            "kidney_dicom_series", "Series by state.", ["state"], registry=registry
-        )
+        self.series = Gauge("kidney_dicom_series", "Series by state.", ["state"], registry=registry)
         self.results = Counter(
             "kidney_dicom_results", "Series whose report was stored, by decision.", ["decision"],
             registry=registry,
@@ -150,7 +149,7 @@ class Process:
         # The log tells where an error was raised, not its message.
         _log.warning(what, extra={"fields": fields | {"kind": kind}}, exc_info=error)
 
-    def _answer(self, series: SeriesState) -> tuple[str, str]:
+    def _answer(self, series: SeriesState) -> tuple[str, UID]:
         """Return decision and report of a series; no decision where the report was there before."""
         if not series.study:
             raise FinalError("uid")
@@ -180,7 +179,7 @@ class Process:
         series: SeriesState,
         sources: list[Source],
         answer: Answer,
-        uid: str,
+        uid: UID,
         there: list[str],
     ) -> None:
         # highdicom takes 0.3 s to import.

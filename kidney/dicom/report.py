@@ -207,9 +207,7 @@ def _measurements(shown: Shown) -> list[Measurement]:
         found.append((_IN_SERIES, 100 * shown.finding.probability, _PERCENT))
     if shown.finding and shown.finding.diameter_mm is not None:
         found.append((_DIAMETER, shown.finding.diameter_mm, _MM))
-    return [
-        Measurement(name=name, value=round(value, 1), unit=unit) for name, value, unit in found
-    ]
+    return [Measurement(name=name, value=round(value, 1), unit=unit) for name, value, unit in found]
 
 
 def _reference(header: Dataset, series_uid: str, uid: str) -> Dataset:

@@ -108,8 +108,7 @@ class State:
         """Let a series, or with None all that failed, be tried at once; return how many."""
         chosen, values = ("uid = ?", [uid]) if uid else ("error != '' AND state != ?", [SKIPPED])
         return self._sqlite.execute(
-            "UPDATE series SET state = ?, attempts = 0, error = '', next_time = 0 "
-            f"WHERE {chosen}",
+            f"UPDATE series SET state = ?, attempts = 0, error = '', next_time = 0 WHERE {chosen}",
             [WAITING, *values],
         ).rowcount
 

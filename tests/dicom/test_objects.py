@@ -1,6 +1,5 @@
 """The objects that are stored: valid, of the right patient, at the right place, small."""
 
-import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +13,11 @@ from pydicom.uid import generate_uid
 from tests.dicom.conftest import NORMAL, TUMOUR, UNSURE, ct
 from tests.helpers.dicom_files import as_bytes, changed
 from tests.helpers.orthanc import Orthanc, complaints, read
-from tests.helpers.server_process import Server
 
 pytest.importorskip("highdicom", reason="needs the extra dicom")
 
-from kidney.dicom.answer import Answer, Shown, evidence_mask
-from kidney.dicom.report import build_report
+from kidney.dicom.answer import Answer, Finding, Shown, evidence_mask
+from kidney.dicom.report import build_report, finding_words
 from kidney.dicom.sources import read_sources
 
 Make = Callable[..., Any]
@@ -181,7 +179,10 @@ def test_names_survive_in_any_character_set(
     character_set: Any, name: str, orthanc: Orthanc, process: Make
 ):
     orthanc.push(
-        *[changed(data, SpecificCharacterSet=character_set, PatientName=name) for data in ct(NORMAL)]
+        *[
+            changed(data, SpecificCharacterSet=character_set, PatientName=name)
+            for data in ct(NORMAL)
+        ]
     )
     process(captures=True).once()
     (report,) = orthanc.reports()
@@ -190,7 +191,7 @@ def test_names_survive_in_any_character_set(
     assert str(read(orthanc.files("OT")[0]).PatientName) == name
 
 
-def test_a_report_on_300_slices_is_small_and_quick(server: Server):
+def test_a_report_on_300_slices_is_small_and_quick():
     first = ct([0])[0]
     files = [
         changed(first, SOPInstanceUID=generate_uid(), InstanceNumber=number,
@@ -208,9 +209,7 @@ def test_a_report_on_300_slices_is_small_and_quick(server: Server):
             ],
         }
     )  # fmt: skip
-    shown = [
-        Shown(at, "tumor", 0.5, None, (8.0, 8.0, 16.0, 16.0), None, None) for at in range(8)
-    ]
+    shown = [Shown(at, "tumor", 0.5, None, (8.0, 8.0, 16.0, 16.0), None, None) for at in range(8)]
     began = time.process_time()
     report = build_report(
         sources, answer, shown, generate_uid(), generate_uid(), 1, None
@@ -230,10 +229,7 @@ def test_a_mask_holds_the_cells_of_the_peak_and_is_clipped():
     assert not evidence_mask([[-1.0]], (0.0, 0.0, 5.0, 8.0), (5, 8)).any()
 
 
-def test_what_the_server_says_of_a_finding_is_in_its_words(server: Server):
-    from kidney.dicom.answer import Finding
-    from kidney.dicom.report import finding_words
-
+def test_what_the_server_says_of_a_finding_is_in_its_words():
     finding = Finding.model_validate(
         {"finding": "tumor", "side": "left", "from": 12, "to": 14, "diameter_mm": 23.4}
     )

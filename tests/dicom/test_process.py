@@ -86,9 +86,7 @@ def test_killed_at_any_step_there_is_one_report(
     assert rows(tmp_path) == [("done", 0, "")]
 
 
-def test_two_processes_at_once_make_one_report(
-    orthanc: Orthanc, process: Make, tmp_path: Path
-):
+def test_two_processes_at_once_make_one_report(orthanc: Orthanc, process: Make, tmp_path: Path):
     orthanc.push(*ct(UNSURE))
     both = threading.Barrier(2)
 
@@ -284,7 +282,8 @@ def test_a_result_that_was_not_stored_is_not_done(
 SEEDED = {  # keyword -> its VR and a text of a patient, which most of these VRs do not allow
     "PatientName": ("PN", "Xylophon"), "PatientID": ("LO", "Quetzal7"),
     "PatientBirthDate": ("DA", "Zwiebeltag"), "AccessionNumber": ("SH", "Marzipan"),
-    "StudyID": ("SH", "Kolibri"), "StudyDate": ("DA", "Pfingsten"), "StudyTime": ("TM", "Mitternacht"),
+    "StudyID": ("SH", "Kolibri"), "StudyDate": ("DA", "Pfingsten"),
+    "StudyTime": ("TM", "Mitternacht"),
     "FrameOfReferenceUID": ("UI", "Rhabarber"), "SliceThickness": ("DS", "Dudelsack"),
     "ReferringPhysicianName": ("PN", "Butterblume"), "SeriesDescription": ("LO", "Haselnuss"),
 }  # fmt: skip
@@ -306,9 +305,8 @@ def seeded(data: bytes) -> bytes:
 
 
 def test_nothing_of_a_patient_is_logged_kept_or_counted(
-    orthanc: Orthanc, process: Make, server: Server, tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
-):  # fmt: skip
+    orthanc: Orthanc, process: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
     from kidney.serving.monitoring.logs import configure
 
     orthanc.push(*[seeded(data) for data in ct(TUMOUR)])

@@ -130,4 +130,3 @@ def complaints(tool: str, *files: Path) -> str:
     """Return what dciodvfy or dcentvfy says of files that are wrong; empty: nothing."""
     done = subprocess.run([tool, *files], capture_output=True, text=True)
     return "" if done.returncode == 0 else done.stdout + done.stderr
-
