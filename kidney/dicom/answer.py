@@ -96,7 +96,9 @@ class Shown:
     Attributes:
         file: position of the slice among the files of the series, from 0.
         name: a finding, "normal", "needs_review" or "not_a_kidney_ct".
-        probability: of `name` on the slice; None where it is no class.
+        probability: of `name` on the slice; with "needs_review" of the most probable class; None
+            with "not_a_kidney_ct".
+        label: the class that `probability` is of.
         finding: what the server says of the finding on the whole series, if it does.
         box: top, left, bottom, right in pixels of the upright slice; 0 is its edge.
         mask: bool (H, W) of the upright slice, where the evidence lies; None: nowhere.
@@ -106,6 +108,7 @@ class Shown:
     file: int
     name: str
     probability: float | None
+    label: str
     finding: Finding | None
     box: tuple[float, float, float, float]
     mask: NDArray[np.bool_] | None
@@ -175,19 +178,20 @@ def shown_regions(answer: Answer, details: Answer, files: Sequence[int]) -> list
     said = {one.finding: one for one in series.findings}
     suspected = {name for name, count in series.suspected.items() if count}
     shown: list[Shown] = []
-    for one in details.predictions:
+    for one in sorted(details.predictions, key=lambda one: one.file):  # the most telling first
         at = files[one.file - 1]
         names = [name for name in one.suspected if name in suspected] or [_unsuspected(series, one)]
         for name in sorted(names, key=lambda name: -one.probabilities.get(name, 0.0)):
-            maps = one.evidence_maps
-            mask = None
+            maps, mask = one.evidence_maps, None
+            label = one.label if name == NEEDS_REVIEW else name
             if maps and name in maps.maps and name != NORMAL:
                 mask = evidence_mask(maps.maps[name], maps.region, one.size)
             shown.append(
                 Shown(
                     file=at,
                     name=name,
-                    probability=one.probabilities.get(name),
+                    probability=one.probabilities.get(label),
+                    label=label,
                     finding=said.get(name),
                     box=_box(mask, one.size),
                     mask=mask if mask is not None and mask.any() else None,

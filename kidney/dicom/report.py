@@ -62,7 +62,6 @@ _SIDES = {
     "left": CodedConcept("7771000", "SCT", "Left"),
     "right": CodedConcept("24028007", "SCT", "Right"),
 }
-_PROBABILITY = CodedConcept("122157", "DCM", "Probability")
 _IN_SERIES = CodedConcept("series_probability", _OWN, "Probability in the series")
 _DIAMETER = CodedConcept("81827009", "SCT", "Diameter")
 _DECISION = CodedConcept("decision", _OWN, "Decision on the series")
@@ -80,7 +79,7 @@ def finding_words(shown: Shown, answer: Answer) -> str:
     finding, words = shown.finding, [str(finding_code(shown.name).meaning)]
     if finding and finding.side:
         words.append(finding.side)
-    if shown.probability is not None:
+    if shown.probability is not None and shown.name != NEEDS_REVIEW:
         words.append(f"{shown.probability:.0%}")
     if finding and finding.diameter_mm:
         words.append(f"{finding.diameter_mm:.0f} mm")
@@ -202,12 +201,20 @@ def _side(finding: Finding | None) -> CodedConcept | None:
 def _measurements(shown: Shown) -> list[Measurement]:
     found = []
     if shown.probability is not None:
-        found.append((_PROBABILITY, 100 * shown.probability, _PERCENT))
+        found.append((_probability_of(shown), 100 * shown.probability, _PERCENT))
     if shown.finding and shown.finding.probability is not None:
         found.append((_IN_SERIES, 100 * shown.finding.probability, _PERCENT))
     if shown.finding and shown.finding.diameter_mm is not None:
         found.append((_DIAMETER, shown.finding.diameter_mm, _MM))
     return [Measurement(name=name, value=round(value, 1), unit=unit) for name, value, unit in found]
+
+
+def _probability_of(shown: Shown) -> CodedConcept:
+    """Return the code of a probability; its meaning says of what, since OHIF shows only that."""
+    meaning = f"Probability of {str(finding_code(shown.label).meaning).lower()}"
+    if shown.name == NEEDS_REVIEW:
+        meaning = f"{finding_code(NEEDS_REVIEW).meaning}, {meaning.lower()}"
+    return CodedConcept("122157", "DCM", meaning[:64])
 
 
 def _reference(header: Dataset, series_uid: str, uid: str) -> Dataset:

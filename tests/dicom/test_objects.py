@@ -68,7 +68,7 @@ def test_a_report_says_what_where_how_sure_and_by_whom(orthanc: Orthanc, process
     ]  # fmt: skip
     assert len(of_tumours) == 2
     for group in of_tumours:
-        (probability,) = items(group, "Probability")
+        (probability,) = items(group, "Probability of renal mass")
         assert 10 < probability.MeasuredValueSequence[0].NumericValue <= 100
         (decision,) = items(group, "Decision on the series")
         assert decision.ConceptCodeSequence[0].CodeMeaning in ("Renal mass", "Needs a radiologist")
@@ -209,7 +209,7 @@ def test_a_report_on_300_slices_is_small_and_quick():
             ],
         }
     )  # fmt: skip
-    shown = [Shown(at, "tumor", 0.5, None, (8.0, 8.0, 16.0, 16.0), None, None) for at in range(8)]
+    shown = [Shown(at, "tumor", 0.5, "tumor", None, (8.0, 8.0, 16.0, 16.0), None, None) for at in range(8)]
     began = time.process_time()
     report = build_report(
         sources, answer, shown, generate_uid(), generate_uid(), 1, None
@@ -243,5 +243,5 @@ def test_what_the_server_says_of_a_finding_is_in_its_words():
             ],
         }
     )  # fmt: skip
-    shown = Shown(2, "tumor", 0.81, finding, (0.0, 0.0, 1.0, 1.0), None, None)
+    shown = Shown(2, "tumor", 0.81, "tumor", finding, (0.0, 0.0, 1.0, 1.0), None, None)
     assert finding_words(shown, answer) == "Renal mass, left, 81%, 23 mm, slices 3 to 5"
