@@ -241,9 +241,9 @@ def _unsuspected(series: Series, one: Slice) -> str:
 def _box(
     mask: NDArray[np.bool_] | None, size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
-    """Return the smallest box around the mask, or almost the whole slice."""
+    """Return the smallest box around the mask, or the middle of the slice."""
     if mask is None or not mask.any():
-        margin = min(size) / 32
+        margin = min(size) / 8  # room for a viewer's words
         return margin, margin, size[0] - margin, size[1] - margin
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)

@@ -211,9 +211,9 @@ def _measurements(shown: Shown) -> list[Measurement]:
 
 def _probability_of(shown: Shown) -> CodedConcept:
     """Return the code of a probability; its meaning says of what, since OHIF shows only that."""
-    meaning = f"Probability of {str(finding_code(shown.label).meaning).lower()}"
+    meaning = f"{finding_code(shown.label).meaning}, probability"
     if shown.name == NEEDS_REVIEW:
-        meaning = f"{finding_code(NEEDS_REVIEW).meaning}, {meaning.lower()}"
+        meaning = f"{finding_code(NEEDS_REVIEW).meaning}; {meaning.lower()}"
     return CodedConcept("122157", "DCM", meaning[:64])
 
 

@@ -68,7 +68,7 @@ def test_a_report_says_what_where_how_sure_and_by_whom(orthanc: Orthanc, process
     ]  # fmt: skip
     assert len(of_tumours) == 2
     for group in of_tumours:
-        (probability,) = items(group, "Probability of renal mass")
+        (probability,) = items(group, "Renal mass, probability")
         assert 10 < probability.MeasuredValueSequence[0].NumericValue <= 100
         (decision,) = items(group, "Decision on the series")
         assert decision.ConceptCodeSequence[0].CodeMeaning in ("Renal mass", "Needs a radiologist")

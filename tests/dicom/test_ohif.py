@@ -72,9 +72,9 @@ def colours(page: Page) -> np.ndarray:
 @pytest.mark.parametrize(
     ("brighter", "words"),
     [
-        (400, "Probability of renal mass: "),
-        (-150, "Probability of normal: "),
-        (30, "Needs a radiologist, probability of "),
+        (400, "Renal mass, probability: "),
+        (-150, "Normal, probability: "),
+        (30, "Needs a radiologist; "),
     ],
     ids=["tumour", "normal", "needs review"],
 )
