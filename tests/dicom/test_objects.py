@@ -209,7 +209,10 @@ def test_a_report_on_300_slices_is_small_and_quick():
             ],
         }
     )  # fmt: skip
-    shown = [Shown(at, "tumor", 0.5, "tumor", None, (8.0, 8.0, 16.0, 16.0), None, None) for at in range(8)]
+    shown = [
+        Shown(at, "tumor", 0.5, "tumor", None, (8.0, 8.0, 16.0, 16.0), None, None)
+        for at in range(8)
+    ]
     began = time.process_time()
     report = build_report(
         sources, answer, shown, generate_uid(), generate_uid(), 1, None
