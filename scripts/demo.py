@@ -31,7 +31,7 @@ def main() -> None:
     print(json.dumps(answer, indent=2))
     print(
         f"\nOverlay picture   {overlay}\n"
-        f"Report            {WORKSPACE}/artifacts/evaluation/by_scan/report.html\n"
+        f"Report            {WORKSPACE}/artifacts/evaluation/by_patient/report.html\n"
         f"Validation        {WORKSPACE}/data/phantom/validation.html\n"
         f"Model             {WORKSPACE}/artifacts/kidney.onnx\n"
         f"Tracking store    {WORKSPACE}/mlflow.db  "
@@ -44,7 +44,7 @@ def main() -> None:
 
 def _unseen_slice() -> tuple[Path, str]:
     """Return a tumour slice of the test part."""
-    predictions = pd.read_csv(WORKSPACE / "artifacts/evaluation/by_scan/predictions.csv")
+    predictions = pd.read_csv(WORKSPACE / "artifacts/evaluation/by_patient/predictions.csv")
     row = predictions[predictions["label"] == "tumor"].iloc[0]
     return WORKSPACE / "data/phantom/raw" / row["path"], str(row["label"])
 

@@ -1,4 +1,4 @@
-"""The figures by which a recipe is known: by scan, and beside them what random slices would claim.
+"""The figures of a recipe: split by patient, and beside them what random slices would claim.
 
 python scripts/headline.py model=lite0 data.source=ct-kidney-part.zip
 """
@@ -17,9 +17,9 @@ def main(cfg: DictConfig) -> None:
     from kidney.evaluation.report.cards import headline_table
 
     leaky = _pooled(cfg, {"split": {"name": "leaky"}})
-    by_scan = _pooled(cfg, {"compare": {"random": str(leaky.folder / "metrics.json")}})
-    print(headline_table({"random slices (they leak)": leaky.result, "by scan": by_scan.result}))
-    print(f"Report: {by_scan.folder / 'report.html'}")
+    fair = _pooled(cfg, {"compare": {"random": str(leaky.folder / "metrics.json")}})
+    print(headline_table({"random slices (they leak)": leaky.result, "by patient": fair.result}))
+    print(f"Report: {fair.folder / 'report.html'}")
 
 
 def _pooled(cfg: DictConfig, changes: dict[str, dict[str, str]]) -> Any:

@@ -1,4 +1,4 @@
-"""Manifest -> split file: python scripts/split.py [split=by_scan|leaky] [split.folds=5]."""
+"""Manifest -> split file: python scripts/split.py [split=by_patient|leaky] [split.folds=5]."""
 
 from omegaconf import DictConfig
 

@@ -131,7 +131,7 @@ class Baseline:
     grey: Annotated[tuple[float, ...], Field(min_length=16, max_length=16)]
     sizes: dict[str, float]
     phase: dict[str, float]
-    view: dict[str, float]
+    plane: dict[str, float]
     enhancement: _Deciles
     soft_grey: _Deciles
     body_share: _Deciles

@@ -61,7 +61,9 @@ def data_card(
     counts = report.summary
     scans = slices.drop_duplicates("scan")
     ranked = sorted(report.findings, key=lambda finding: LEVELS.index(finding.level))
-    unsure = {kind: int(slices["estimated"].str.contains(kind).sum()) for kind in ("phase", "view")}
+    unsure = {
+        kind: int(slices["estimated"].str.contains(kind).sum()) for kind in ("phase", "plane")
+    }
     return card(
         [f"data_card_{name}.md", "data_card.md"],
         DatasetCard,
@@ -109,7 +111,7 @@ def _class_rows(slices: pd.DataFrame) -> Iterator[tuple[object, ...]]:
         yield (
             label, f"{len(of_class):,}", f"{len(each):,}",
             f"{each.min()} / {np.median(each):g} / {each.max()}",
-            int((looks["phase"] == "enhanced").sum()), int((looks["view"] == "axial").sum()),
+            int((looks["phase"] == "enhanced").sum()), int((looks["plane"] == "axial").sum()),
         )  # fmt: skip
 
 

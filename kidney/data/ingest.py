@@ -128,7 +128,7 @@ def _row(item: RawSlice) -> dict[str, Any]:
     height, width = item.pixels.shape
     return {
         "path": item.path, "frame": item.frame, "label": item.label, "scan": item.scan,
-        "patient": item.patient, "phase": item.phase, "view": item.view, "window": item.window,
+        "patient": item.patient, "phase": item.phase, "plane": item.plane, "window": item.window,
         "pixel_mm": item.pixel_mm, "slice_mm": item.slice_mm, "width": width, "height": height,
         "sha256": item.sha256,
     }  # fmt: skip

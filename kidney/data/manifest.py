@@ -6,8 +6,8 @@ Columns:
     label, scan, patient: what it shows, what it was acquired in and whose it is; where nobody knows
         the patient, the scan stands for the patient.
     phase: "enhanced" or "plain" (contrast medium or none), by the files or as estimated.
-    view: "axial", "coronal", "sagittal" or "oblique", by the files or as estimated.
-    estimated: which of phase and view the files do not say, for example "phase view".
+    plane: "axial", "coronal", "sagittal" or "oblique", by the files or as estimated.
+    estimated: which of phase and plane the files do not say, for example "phase plane".
     enhancement, soft_grey, body_share: see kidney.imaging.appearance.
     window: width/level in HU through which the slice is shown; empty where it was 8-bit grey.
     pixel_mm, slice_mm: side of a pixel and distance to the next slice; empty where unknown.
@@ -32,7 +32,7 @@ _NUMBERS = {
     "pixel_mm": "float64", "slice_mm": "float64", "width": "int64", "height": "int64",
 }  # fmt: skip
 COLUMNS = [
-    "path", "frame", "label", "scan", "patient", "phase", "view", "estimated", "enhancement",
+    "path", "frame", "label", "scan", "patient", "phase", "plane", "estimated", "enhancement",
     "soft_grey", "body_share", "window", "pixel_mm", "slice_mm", "width", "height", "sha256",
     "origin",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ class Split:
     """Which fold each patient (or slice) belongs to; the content of a split file.
 
     Attributes:
-        name: of the split, for example by_scan.
+        name: of the split, for example by_patient.
         unit: what is assigned to folds: "patient", or "slice" for the leaky split.
         folds: how many there are.
         seed: of the assignment.
@@ -50,22 +50,22 @@ class Split:
     fold_of: Mapping[str, int]
 
 
-def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> dict[str, int]:
+def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_patient: bool) -> dict[str, int]:
     """Assign patients (or, to show the leak, slices) to folds, each class on its own.
 
     A patient with several labels counts for the one that the fewest patients have. Within a class,
-    patients of one contrast phase and view are assigned one after the other, so that no fold gets
+    patients of one contrast phase and plane are assigned one after the other, so that no fold gets
     all coronal or all enhanced scans of a class.
 
     Args:
         slices: the manifest.
         folds: how many, at least 3, since a part needs a fold each for test and validation.
         seed: of the shuffle.
-        by_scan: assign patients; False assigns slices.
+        by_patient: assign patients; False assigns slices.
 
     Returns:
-        Patient (or slice name) -> fold. Within a class, and within a phase and view of a class, the
-        number of patients differs by at most one between folds.
+        Patient (or slice name) -> fold. Within a class, and within a phase and plane of a class,
+        the number of patients differs by at most one between folds.
 
     Raises:
         ConfigError: fewer than 3 folds.
@@ -76,13 +76,13 @@ def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> 
             f"Expected split.folds to be at least 3, but got {folds}.",
             "Use 3 or more folds: one is for test, one for validation, the rest for training.",
         )
-    units = _units(slices, by_scan)
-    having = (slices["patient"] if by_scan else slice_names(slices)).groupby(slices["label"])
+    units = _units(slices, by_patient)
+    having = (slices["patient"] if by_patient else slice_names(slices)).groupby(slices["label"])
     for label, fewer in having.nunique().items():
         if fewer < folds:
             raise DataError(
                 f"Expected split.folds to be at most the number of "
-                f"{'patients' if by_scan else 'slices'} of {label}, {fewer}, but got {folds}.",
+                f"{'patients' if by_patient else 'slices'} of {label}, {fewer}, but got {folds}.",
                 f"Add scans of {label}"
                 + (f", or use fewer folds: split.folds={fewer}." if fewer > 2 else "."),
             )
@@ -96,14 +96,14 @@ def assign_folds(slices: pd.DataFrame, folds: int, seed: int, by_scan: bool) -> 
     return fold_of
 
 
-def _units(slices: pd.DataFrame, by_scan: bool) -> pd.DataFrame:
+def _units(slices: pd.DataFrame, by_patient: bool) -> pd.DataFrame:
     """Return one row a patient or slice, in the order of names: its label and its stratum."""
-    name = slices["patient"] if by_scan else slice_names(slices)
+    name = slices["patient"] if by_patient else slice_names(slices)
     table = pd.DataFrame(
         {
             "name": name,
             "label": slices["label"],
-            "stratum": slices["phase"] + " " + slices["view"],
+            "stratum": slices["phase"] + " " + slices["plane"],
         }
     )
     rarity = table.drop_duplicates(["name", "label"])["label"].value_counts()
@@ -114,9 +114,9 @@ def _units(slices: pd.DataFrame, by_scan: bool) -> pd.DataFrame:
 
 def make_split(name: str, slices: pd.DataFrame, folds: int, seed: int) -> Split:
     """Assign the manifest to folds: by slice for the split `leaky`, else by patient."""
-    by_scan = name != LEAKY
-    fold_of = assign_folds(slices, folds, seed, by_scan)
-    unit = "patient" if by_scan else "slice"
+    by_patient = name != LEAKY
+    fold_of = assign_folds(slices, folds, seed, by_patient)
+    unit = "patient" if by_patient else "slice"
     return Split(name, unit, folds, seed, fingerprint(slices), fold_of)
 
 

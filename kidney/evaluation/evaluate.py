@@ -57,7 +57,7 @@ def evaluate(
 
     Args:
         predictions: a row a slice, with the columns of predictions.csv: `label`, `scan`, `patient`,
-            `phase`, `view`, `width`, `height`, a calibrated probability for each class under its
+            `phase`, `plane`, `width`, `height`, a calibrated probability for each class under its
             name, `decision`, and `set` and `suspected`, names with spaces between. All texts are
             texts, also empty ones.
         classes: K names.
@@ -87,7 +87,7 @@ def evaluate(
         - predictive_values: finding -> prevalence -> ppv, npv at the operating point.
         - decision_curves: finding -> threshold, model, everyone, see `net_benefit`; at the
           prevalence of this set.
-        - groups: phase, view and size -> value -> slices, scans and figures without intervals.
+        - groups: phase, plane and size -> value -> slices, scans and figures without intervals.
         - scans_ranked: worst first.
     """
     answers = _answers(predictions, classes)
@@ -251,7 +251,7 @@ def _groups(
 ) -> dict[str, dict[str, Any]]:
     columns = {
         "phase": predictions["phase"],
-        "view": predictions["view"],
+        "plane": predictions["plane"],
         "size": predictions["width"].astype(str) + " x " + predictions["height"].astype(str),
     }
     return {

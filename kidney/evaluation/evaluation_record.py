@@ -11,7 +11,7 @@ from kidney.evaluation.metrics.classification import figures
 from kidney.evaluation.result import EvaluationResult
 
 SLICE = ["path", "frame"]
-_NOT_BY_SCAN = {
+_NOT_BY_PATIENT = {
     "leaky": "slices of its test patients were in training",
     "external": "nobody knows whether its training saw these slices",
 }
@@ -37,8 +37,8 @@ class EvaluationRecord:
 def unfit(who: str, record: EvaluationRecord) -> Iterator[str]:
     """Yield why an evaluation cannot show how the model does with new patients."""
     split = record.result.split
-    if why := _NOT_BY_SCAN.get(split.name):
-        yield f"The {who}'s evaluation is on {split.name!r} and not on a split by scan: {why}."
+    if why := _NOT_BY_PATIENT.get(split.name):
+        yield f"The {who}'s evaluation is on {split.name!r} and not on a split by patient: {why}."
     elif split.part != "test":
         yield (
             f"The {who}'s evaluation is of the {split.part} part, and not of a test part that "

@@ -17,9 +17,9 @@ from kidney.files import write_text
 
 FILES = ("metrics.json", "report.html", "predictions.csv", "model-card.json", "model-card.md")
 # How predictions.csv names and describes a slice.
-SLICE = ["path", "frame", "label", "scan", "patient", "phase", "view", "width", "height"]
+SLICE = ["path", "frame", "label", "scan", "patient", "phase", "plane", "width", "height"]
 _TEXTS = (
-    "path", "label", "scan", "patient", "phase", "view", "part", "decision", "set", "suspected",
+    "path", "label", "scan", "patient", "phase", "plane", "part", "decision", "set", "suspected",
 )  # fmt: skip
 
 

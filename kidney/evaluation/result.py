@@ -117,7 +117,7 @@ class EvaluationResult(_Record):
         curves: class -> ROC and precision-recall.
         predictive_values: finding -> prevalence -> ppv and npv at the operating point.
         decision_curves: finding -> threshold, and net benefit of model and everyone.
-        groups: phase, view and size -> value -> figures.
+        groups: phase, plane and size -> value -> figures.
         scans_ranked: worst first.
         ood: figures of the out-of-distribution score; None where not measured.
     """

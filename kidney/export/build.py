@@ -144,8 +144,8 @@ def _card_of(checkpoint: Checkpoint, metrics: Metrics) -> ModelCard:
     classifier, hparams, lineage = checkpoint.model, checkpoint.hparams, checkpoint.lineage
     if lineage.split.name == "leaky":
         raise ArtifactError(
-            "Expected a model trained on a split by scan, but this one was trained on 'leaky'.",
-            "Leaky runs exist for comparison only. Train with split=by_scan.",
+            "Expected a model trained on a split by patient, but this one was trained on 'leaky'.",
+            "Leaky runs exist for comparison only. Train with split=by_patient.",
         )
     return ModelCard(
         classes=tuple(hparams.classes),

@@ -1,6 +1,6 @@
 """How slices look, in numbers that no finding should depend on, estimated from thumbnails.
 
-They describe contrast, window, framing and view, for data sets that do not record these. The
+They describe contrast, window, framing and plane, for data sets that do not record these. The
 baseline sums them up for a set: the model card carries that of the training slices, and a server
 compares its inputs with it.
 """
@@ -16,7 +16,7 @@ THUMBNAIL_SIDE = 96
 # Through a window of 400 HU around 40 HU, grey 150 is 75 HU. Liver and spleen without contrast
 # medium are about 60 HU, kidneys 30; enhanced kidneys and vessels lie above 100.
 ENHANCED_FROM = 150
-VIEWS = ("axial", "coronal", "sagittal")
+PLANES = ("axial", "coronal", "sagittal")
 _TISSUE_FROM = 45  # fat and more; air and couch padding are below
 _BONE_FROM = 215
 _TOUCHES = 0.06  # share of an edge that shows tissue; couches reach 0.04, bodies at least 0.10
@@ -44,14 +44,14 @@ def appearance(thumbnails: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
             there is none. `ENHANCED_FROM` and above means contrast medium in a usual window.
         soft_grey: median grey of that tissue: moves with window and contrast medium.
         body_share: share of the picture that is no air, 0 to 1.
-        view: index into VIEWS. A body that leaves the picture at head and feet is seen from the
+        plane: index into PLANES. A body that leaves the picture at head and feet is seen from the
             front, one that leaves it on both sides lies down: couches alone do neither.
     """
     chunks = [
         _describe(thumbnails[start : start + _SLICES_AT_ONCE])
         for start in range(0, len(thumbnails), _SLICES_AT_ONCE)
     ]
-    names = ("enhancement", "soft_grey", "body_share", "view")
+    names = ("enhancement", "soft_grey", "body_share", "plane")
     columns = zip(*chunks, strict=True) if chunks else [[np.empty(0)]] * len(names)
     return {name: np.concatenate(parts) for name, parts in zip(names, columns, strict=True)}
 
@@ -63,8 +63,8 @@ def _describe(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.float64], ...]:
     high, middle = _quantiles(thumbnails, soft, (0.95, 0.5))
     edges = [tissue[:, :2], tissue[:, -2:], tissue[:, :, :2], tissue[:, :, -2:]]
     top, bottom, left, right = (edge.mean(axis=(1, 2)) > _TOUCHES for edge in edges)
-    view = np.where(top & bottom, 1.0, np.where(left & right & ~(top | bottom), 2.0, 0.0))
-    return high, middle, (thumbnails >= _TISSUE_FROM // 2).mean(axis=(1, 2)), view
+    plane = np.where(top & bottom, 1.0, np.where(left & right & ~(top | bottom), 2.0, 0.0))
+    return high, middle, (thumbnails >= _TISSUE_FROM // 2).mean(axis=(1, 2)), plane
 
 
 def _shrunk(mask: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -105,7 +105,7 @@ def baseline(thumbnails: NDArray[np.uint8], shapes: Sequence[tuple[int, int]]) -
         grey: share of the pixels in 16 equal steps of grey.
         sizes: "WIDTH x HEIGHT" -> share of the slices.
         phase: "enhanced" and "plain" -> share, each slice judged by its own brightness.
-        view: axial, coronal, sagittal -> share.
+        plane: axial, coronal, sagittal -> share.
         enhancement, soft_grey, body_share: minimum, deciles and maximum; see
             `appearance`.
         embedding: mean and standard deviation over slices of an 8 x 8 picture, row by row, in grey
@@ -125,9 +125,9 @@ def baseline(thumbnails: NDArray[np.uint8], shapes: Sequence[tuple[int, int]]) -
         "grey": _rounded(counts / counts.sum(), 5),
         "sizes": dict(zip(names.tolist(), _rounded(sizes / sizes.sum(), 5), strict=True)),
         "phase": {"enhanced": round(enhanced, 5), "plain": round(1 - enhanced, 5)},
-        "view": {
-            name: round(float((looks["view"] == number).mean()), 5)
-            for number, name in enumerate(VIEWS)
+        "plane": {
+            name: round(float((looks["plane"] == number).mean()), 5)
+            for number, name in enumerate(PLANES)
         },
         **{
             name: _rounded(np.quantile(looks[name], _QUANTILES), 4)

@@ -21,7 +21,7 @@ from kidney.imaging.windows import Window
 
 Axis = NDArray[np.float64] | None
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-VIEWS = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices stand on
+PLANES = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices stand on
 _STRAIGHT = 0.8  # cosine of 37 degrees: gantries tilt by up to 30 and are still called axial
 _OTHER_MODALITIES = {  # the usual ones of DICOM PS3.3 C.7.3.1.1.1
     "CR", "DOC", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTPLAN",
@@ -45,7 +45,7 @@ class DicomHeader:
         rows: of a frame as stored, 1 or more; 0 where the file holds no picture.
         columns: of a frame as stored.
         frames: 1 or more.
-        view: "axial", "coronal", "sagittal", "oblique", or "" where no orientation is given.
+        plane: "axial", "coronal", "sagittal", "oblique", or "" where no orientation is given.
         position: of the (first) frame in mm along the normal of the slices, None where unknown;
             it grows towards the head, the front or the patient's right.
         pixel_mm: distance of rows.
@@ -64,7 +64,7 @@ class DicomHeader:
     rows: int
     columns: int
     frames: int
-    view: str
+    plane: str
     position: float | None
     pixel_mm: float
     slice_mm: float
@@ -106,7 +106,7 @@ def header_of(dataset: pydicom.Dataset) -> DicomHeader:
         rows=_whole(dataset, "Rows") or 0,
         columns=_whole(dataset, "Columns") or 0,
         frames=max(_whole(dataset, "NumberOfFrames") or 1, 1),
-        view=_view(normal),
+        plane=_plane(normal),
         position=None if normal is None or position is None else float(normal @ position),
         pixel_mm=_length(first(dataset, "PixelMeasuresSequence", "PixelSpacing")),
         slice_mm=_slice_mm(dataset),
@@ -205,11 +205,11 @@ def upright_turns(row: Axis, column: Axis) -> tuple[bool, bool, bool]:
     return transposed, bool(row @ right < 0), bool(column @ down < 0)
 
 
-def _view(normal: Axis) -> str:
+def _plane(normal: Axis) -> str:
     if normal is None:
         return ""
     main = int(np.argmax(np.abs(normal)))
-    return VIEWS[main] if abs(normal[main]) >= _STRAIGHT else "oblique"
+    return PLANES[main] if abs(normal[main]) >= _STRAIGHT else "oblique"
 
 
 def _slice_mm(dataset: pydicom.Dataset) -> float:

@@ -21,7 +21,7 @@ class Series:
         patient_id: as the hospital gave it, "" where unknown.
         names: of the files, in order.
         slice_mm: median distance of neighbours by their positions, NaN where unknown.
-        view: as in DicomHeader.
+        plane: as in DicomHeader.
         contrast: "enhanced" where a file names a contrast agent, else "".
     """
 
@@ -30,7 +30,7 @@ class Series:
     patient_id: str
     names: tuple[str, ...]
     slice_mm: float
-    view: str
+    plane: str
     contrast: str
 
 
@@ -98,7 +98,7 @@ def _series(files: list[_File]) -> Series:
         patient_id=next((header.patient_id for _, header in files if header.patient_id), ""),
         names=tuple(name for name, _ in files),
         slice_mm=_distance([header.position for _, header in files]),
-        view=head.view if all(header.view == head.view for _, header in files) else "",
+        plane=head.plane if all(header.plane == head.plane for _, header in files) else "",
         contrast="enhanced" if any(header.contrast for _, header in files) else "",
     )
 

@@ -146,7 +146,7 @@ class SeriesPrediction(BaseModel):
         description="Finding -> number of slices on which it cannot be excluded."
     )
     skipped: list[Skipped] = Field(description="Files that were sent along and are no slices.")
-    view: str | None = Field(description="`axial`, `coronal`, `sagittal`, `oblique` or unknown.")
+    plane: str | None = Field(description="`axial`, `coronal`, `sagittal`, `oblique` or unknown.")
     slice_mm: float | None = Field(description="Distance of neighbouring slices.")
     contrast: str | None = Field(
         description="`enhanced` where the file names a contrast agent; null proves nothing."

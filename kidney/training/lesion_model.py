@@ -13,7 +13,7 @@ from kidney.evaluation.metrics.calibration import balanced_weights, fit_temperat
 from kidney.evaluation.metrics.classification import group_weights
 from kidney.evaluation.metrics.decisions import fit_rules
 from kidney.evaluation.predictions import predictions_of
-from kidney.imaging.appearance import ENHANCED_FROM, VIEWS, appearance, baseline
+from kidney.imaging.appearance import ENHANCED_FROM, PLANES, appearance, baseline
 from kidney.models.checkpoint import Checkpoint, DataLineage, LesionHparams, Lineage, SplitLineage
 from kidney.models.lesion_classifier import LesionClassifier
 from kidney.tracking.runs import code_version
@@ -128,7 +128,7 @@ def table_of(model: Checkpoint, tested: CrossValidated) -> pd.DataFrame:
             "scan": predictions.patients.tolist(),
             "patient": predictions.patients.tolist(),
             "phase": np.where(looks["enhancement"] >= ENHANCED_FROM, "enhanced", "plain"),
-            "view": [VIEWS[int(number)] for number in looks["view"]],
+            "plane": [PLANES[int(number)] for number in looks["plane"]],
             "width": predictions.shapes[:, 1],
             "height": predictions.shapes[:, 0],
         }

@@ -95,7 +95,7 @@ def _scans_of_the_whole_set(pictures: list[Path]) -> Row:
     )[:KAGGLE_SLICES]
     names = [f"Cyst/{number}.jpg" for number in range(KAGGLE_SLICES)]
     slices = pd.DataFrame({"path": names, "label": "cyst", "scan": "", "patient": ""})
-    slices["phase"] = slices["view"] = ""
+    slices["phase"] = slices["plane"] = ""
     needed = seconds(lambda: describe(slices, thumbnails), repeats=1)
     return Row(f"scans of {KAGGLE_SLICES:,} slices, in {needed:.1f} s", "60 s", 60 / needed)
 
@@ -107,7 +107,7 @@ def _loading_against_training(workspace: Path) -> Row:
         folder=folder,
         slices=slices,
         classes=list(CLASS_FOLDERS),
-        split=read_split(folder, "by_scan", slices),
+        split=read_split(folder, "by_patient", slices),
         fold=0,
         validation_fold=None,
         prepare=partial(prepare, size=IMAGE_SIZE),

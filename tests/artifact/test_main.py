@@ -30,7 +30,7 @@ FIGURES = {
 FULL = dataclasses.replace(
     CARD,
     metrics=Metrics(
-        split=EvaluatedSplit(name="by_scan", fold=1, folds=5, part="test"),
+        split=EvaluatedSplit(name="by_patient", fold=1, folds=5, part="test"),
         slices=1435,
         scans=19,
         figures=FIGURES,
@@ -92,7 +92,7 @@ def test_every_part_of_the_card_is_printed():
         "suspects tumor from a probability of 0.1",
         "prediction set classes from these probabilities on: normal 0.15, cyst 0.15, tumor 0.15",
         "not_a_kidney_ct when ood_score is above 1.25",
-        "1,435 slices of 19 scans: split by_scan, fold 1 of 5, part test",
+        "1,435 slices of 19 scans: split by_patient, fold 1 of 5, part test",
         "Macro AUROC 0.931 [0.900, 0.960]",
         "Recall of tumor 0.410 [0.200, 0.700]",
         "Accuracy of these answers n/a",

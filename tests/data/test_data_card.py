@@ -29,7 +29,7 @@ def page(folder: Path, name: str = "ct_kidney", **changes) -> str:
     slices = read_manifest(folder)
     report = ValidationReport(fingerprint(slices), summary(slices), FOUND, [BIAS], OWN)
     report = dataclasses.replace(report, **changes)
-    split = make_split("by_scan", slices, 4, 0)
+    split = make_split("by_patient", slices, 4, 0)
     rejected, doubtful = read_rejected(folder), read_boundaries(folder)
     return data_card(name, slices, rejected, doubtful, split, report, RANDOM)
 

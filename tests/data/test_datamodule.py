@@ -30,12 +30,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with splits into 4 folds; tests that change it use `data` instead."""
     root = tmp_path_factory.mktemp("datamodule")
     take(root / "data", write_tree(root / "source"))
-    for name in ("by_scan", "leaky"):
+    for name in ("by_patient", "leaky"):
         write_split(root / "data", name, read_manifest(root / "data"), folds=4, seed=0)
     return root / "data"
 
 
-def module(folder: Path, split: str = "by_scan", **changes: Any) -> KidneyDataModule:
+def module(folder: Path, split: str = "by_patient", **changes: Any) -> KidneyDataModule:
     slices = read_manifest(folder)
     arguments = {
         "classes": list(CLASSES), "split": read_split(folder, split, slices),
@@ -63,7 +63,7 @@ def test_parts_follow_the_split(folder: Path) -> None:
         "test": 12,
     }
     assert sorted(np.concatenate(list(rows.values()))) == list(range(48))
-    fold_of = json.loads(split_path(folder, "by_scan").read_text())["fold_of"]
+    fold_of = json.loads(split_path(folder, "by_patient").read_text())["fold_of"]
     tested = set(data.slices["scan"][rows["test"]])
     assert tested == {scan for scan, fold in fold_of.items() if fold == 0}
 
@@ -179,13 +179,13 @@ def test_a_fold_that_is_not_there_is_refused(folder: Path) -> None:
 
 def test_a_split_that_was_edited_by_slices_is_refused(data: Path) -> None:
     slices = read_manifest(data)
-    path = write_split(data, "by_scan", slices, folds=4, seed=0)
+    path = write_split(data, "by_patient", slices, folds=4, seed=0)
     split = json.loads(path.read_text())
     fold_of_scan = split["fold_of"]
     split["unit"] = "path"
     split["fold_of"] = {row.path: fold_of_scan[row.scan] for row in slices.itertuples()}
     path.write_text(json.dumps(split))
-    module(data)  # still by scan, only spelled out by slices
+    module(data)  # still by patient, only spelled out by slices
     moved = slices["path"][0]
     split["fold_of"][moved] = (split["fold_of"][moved] + 1) % 4
     path.write_text(json.dumps(split))

@@ -46,7 +46,7 @@ def test_whatever_slices_are_called_they_read_back(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, sizes: list[int]
 ) -> None:
     slices = manifest_of({"cyst": sizes})
-    for column in ("label", "scan", "patient", "phase", "view", "origin"):
+    for column in ("label", "scan", "patient", "phase", "plane", "origin"):
         slices[column] = data.draw(NAMES)
     paths = data.draw(st.lists(NAMES, min_size=len(slices), max_size=len(slices), unique=True))
     slices["path"], slices["window"] = paths, data.draw(st.sampled_from(["", "400/40"]))

@@ -1,4 +1,4 @@
-"""A split is decided once, by scan, and a file that breaks its promise is not read."""
+"""A split is decided once, by patient, and a file that breaks its promise is not read."""
 
 import json
 from collections.abc import Callable
@@ -35,7 +35,7 @@ SLICES = manifest_of({"cyst": [3] * 7, "stone": [1, 2, 3, 4, 5]})
 
 
 def split_of(slices: pd.DataFrame, folds: int, seed: int) -> Split:
-    return make_split("by_scan", slices, folds, seed)
+    return make_split("by_patient", slices, folds, seed)
 
 
 @settings(max_examples=25, deadline=None)
@@ -67,7 +67,7 @@ def test_every_slice_is_tested_once_and_validated_once(
 def test_the_scans_of_each_class_are_assigned_evenly(
     slices: pd.DataFrame, folds: int, seed: int
 ) -> None:
-    fold_of = assign_folds(slices, folds, seed, by_scan=True)
+    fold_of = assign_folds(slices, folds, seed, by_patient=True)
     scans = slices.drop_duplicates("scan")
     for _, of_class in scans.groupby("label"):
         counts = of_class["scan"].map(fold_of).value_counts().reindex(range(folds), fill_value=0)
@@ -81,11 +81,11 @@ def test_the_phases_and_views_of_each_class_are_assigned_evenly(
 ) -> None:
     scans = slices.drop_duplicates("scan").reset_index(drop=True)
     size = len(scans)
-    for column, values in (("phase", ["enhanced", "plain"]), ("view", ["axial", "coronal"])):
+    for column, values in (("phase", ["enhanced", "plain"]), ("plane", ["axial", "coronal"])):
         drawn = data.draw(st.lists(st.sampled_from(values), min_size=size, max_size=size))
         slices[column] = slices["scan"].map(dict(zip(scans["scan"], drawn, strict=True)))
-    fold_of = assign_folds(slices, folds, seed, by_scan=True)
-    for _, alike in slices.drop_duplicates("scan").groupby(["label", "phase", "view"]):
+    fold_of = assign_folds(slices, folds, seed, by_patient=True)
+    for _, alike in slices.drop_duplicates("scan").groupby(["label", "phase", "plane"]):
         counts = alike["scan"].map(fold_of).value_counts().reindex(range(folds), fill_value=0)
         assert counts.max() - counts.min() <= 1
 
@@ -118,7 +118,7 @@ def test_a_label_that_most_patients_have_beside_others_can_be_assigned() -> None
 def test_a_patient_with_several_labels_counts_for_the_rarest() -> None:
     # Every patient has normal slices, as in sets that label slices; three have cysts.
     slices = with_patients({"normal": [2] * 9, "cyst": [1] * 3})
-    fold_of = assign_folds(slices, 3, 0, by_scan=True)
+    fold_of = assign_folds(slices, 3, 0, by_patient=True)
     assert sorted(fold_of[f"p{number:04d}"] for number in (0, 100, 200)) == [0, 1, 2]
 
 
@@ -159,7 +159,7 @@ def test_the_leaky_split_assigns_slices() -> None:
 @pytest.mark.parametrize("folds", [-1, 0, 1, 2])
 def test_fewer_than_three_folds_are_refused(folds: int) -> None:
     with pytest.raises(ConfigError, match=r"split\.folds to be at least 3"):
-        assign_folds(SLICES, folds, 0, by_scan=True)
+        assign_folds(SLICES, folds, 0, by_patient=True)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_fewer_than_three_folds_are_refused(folds: int) -> None:
 def test_fewer_scans_than_folds_are_refused(scans: int, remedy: str) -> None:
     slices = manifest_of({"cyst": [1] * 9, "stone": [9] * scans})
     with pytest.raises(DataError, match=rf"split\.folds to be at most .* of stone, {scans}") as e:
-        assign_folds(slices, 5, 0, by_scan=True)
+        assign_folds(slices, 5, 0, by_patient=True)
     assert pd.Series([e.value.remedy]).str.contains(remedy).all()
 
 
@@ -198,7 +198,7 @@ def test_a_validation_fold_that_cannot_be_is_refused(validation_fold: int, says:
         parts_of(SLICES, split_of(SLICES, 5, 0), 0, validation_fold)
 
 
-@pytest.mark.parametrize("name", ["by_scan", "leaky"])
+@pytest.mark.parametrize("name", ["by_patient", "leaky"])
 def test_a_split_reads_back_as_it_was_made(tmp_path: Path, name: str) -> None:
     path = write_split(tmp_path, name, SLICES, 5, 3)
     assert path == split_path(tmp_path, name)
@@ -210,23 +210,23 @@ def test_a_split_reads_back_as_it_was_made(tmp_path: Path, name: str) -> None:
 
 
 def test_a_split_of_another_manifest_is_refused(tmp_path: Path) -> None:
-    write_split(tmp_path, "by_scan", SLICES, 5, 0)
+    write_split(tmp_path, "by_patient", SLICES, 5, 0)
     relabelled = SLICES.copy()
     relabelled.loc[0, "label"] = "stone"
     with pytest.raises(DataError, match="another manifest"):
-        read_split(tmp_path, "by_scan", relabelled)
+        read_split(tmp_path, "by_patient", relabelled)
 
 
 def test_a_missing_split_names_the_command_before(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is none(.|\n)*scripts/split\.py split=by_scan"):
-        read_split(tmp_path, "by_scan", SLICES)
+    with pytest.raises(DataError, match=r"there is none(.|\n)*scripts/split\.py split=by_patient"):
+        read_split(tmp_path, "by_patient", SLICES)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"unit": "scan", "fold_of": []}'])
 def test_a_file_that_is_no_split_is_refused(tmp_path: Path, text: str) -> None:
-    write_split(tmp_path, "by_scan", SLICES, 5, 0).write_text(text)
+    write_split(tmp_path, "by_patient", SLICES, 5, 0).write_text(text)
     with pytest.raises(DataError, match="not a readable split"):
-        read_split(tmp_path, "by_scan", SLICES)
+        read_split(tmp_path, "by_patient", SLICES)
 
 
 def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -246,16 +246,16 @@ def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def test_a_split_that_leaves_a_scan_out_is_refused(
     tmp_path: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
-    edit(write_split(tmp_path, "by_scan", SLICES, 5, 0), change)
+    edit(write_split(tmp_path, "by_patient", SLICES, 5, 0), change)
     with pytest.raises(DataError, match="leaves 1 units without a fold"):
-        read_split(tmp_path, "by_scan", SLICES)
+        read_split(tmp_path, "by_patient", SLICES)
 
 
 def test_the_leaky_split_under_another_name_is_refused(tmp_path: Path) -> None:
     leaky = write_split(tmp_path, "leaky", SLICES, 5, 0)
-    leaky.rename(split_path(tmp_path, "by_scan"))
-    with pytest.raises(DataError, match="'by_scan', but it is 'leaky'"):
-        read_split(tmp_path, "by_scan", SLICES)
+    leaky.rename(split_path(tmp_path, "by_patient"))
+    with pytest.raises(DataError, match="'by_patient', but it is 'leaky'"):
+        read_split(tmp_path, "by_patient", SLICES)
 
 
 def test_a_split_with_an_empty_part_is_refused() -> None:

@@ -25,7 +25,7 @@ def test_every_command_does_what_it_says(make_checkout, shared: Path, tmp_path: 
             walk.end()
     for left in (
         "kidney.onnx", "kidney.int8.onnx", "served/kidney.onnx", "artifacts/kidney.onnx.sig",
-        "artifacts/kidney.onnx", "artifacts/evaluation/by_scan/report.html", "mlflow.db",
+        "artifacts/kidney.onnx", "artifacts/evaluation/by_patient/report.html", "mlflow.db",
         "data/ct_kidney/validation.html", "data/kits/manifest.csv", "data/mine/manifest.csv",
     ):  # fmt: skip
         assert (checkout.folder / left).is_file(), left

@@ -17,7 +17,7 @@ CLASSES = ("normal", "cyst", "tumor")
 
 def evaluated(said: pd.DataFrame) -> EvaluationResult:
     model, data = {"backbone": "tiny", "run": "r"}, {"name": "simulated"}
-    split = {"name": "by_scan", "fold": 0, "folds": 5, "part": "test"}
+    split = {"name": "by_patient", "fold": 0, "folds": 5, "part": "test"}
     return evaluate(said, CLASSES, model=model, data=data, split=split)
 
 
@@ -147,9 +147,9 @@ def test_groups_add_up_and_leave_open_what_they_cannot_know(said: pd.DataFrame):
     plain = (said["label"] == "tumor").to_numpy()
     phase = np.where(plain, "plain", "enhanced")
     groups = evaluated(said.assign(phase=phase, width=np.where(plain, 256, 512))).groups
-    assert list(groups) == ["phase", "view", "size"]
+    assert list(groups) == ["phase", "plane", "size"]
     assert list(groups["size"]) == ["256 x 512", "512 x 512"]
-    assert groups["view"]["axial"].slices == len(said)
+    assert groups["plane"]["axial"].slices == len(said)
     of_plain = groups["phase"]["plain"]
     assert of_plain.slices == plain.sum()
     assert of_plain.scans == said["scan"][plain].nunique()

@@ -27,7 +27,7 @@ SLICES = pd.DataFrame(
         "scan": ["0012", "None", "s"],  # names that a careless reader would change
         "patient": ["0012", "NA", "p"],
         "phase": ["plain", "", "enhanced"],
-        "view": "axial",
+        "plane": "axial",
         "width": 512,
         "height": 400,
         "sha256": "0",
@@ -50,7 +50,7 @@ def test_decisions_stand_beside_what_they_come_from(predictions: pd.DataFrame):
     np.testing.assert_array_equal(predictions[CLASSES], PROBABILITIES)
     np.testing.assert_array_equal(predictions["logit_cyst"], np.log(PROBABILITIES[:, 1]))
     assert list(predictions.columns) == [
-        "path", "frame", "label", "scan", "patient", "phase", "view", "width", "height",
+        "path", "frame", "label", "scan", "patient", "phase", "plane", "width", "height",
         *CLASSES, *(f"logit_{name}" for name in CLASSES),
         "ood_score", "decision", "set", "suspected",
     ]  # fmt: skip
@@ -77,7 +77,7 @@ def test_the_table_comes_back_as_it_was_written(predictions: pd.DataFrame, tmp_p
 
 
 def evaluated(predictions: pd.DataFrame) -> EvaluationResult:
-    split = {"name": "by_scan", "fold": 0, "folds": 5, "part": "test"}
+    split = {"name": "by_patient", "fold": 0, "folds": 5, "part": "test"}
     model, data = {"backbone": "b", "run": "r"}, {"name": "d"}
     return evaluate(predictions, CLASSES, model=model, data=data, split=split)
 

@@ -130,7 +130,7 @@ def test_a_model_of_a_leaky_split_is_not_exported(tmp_path: Path):
     lineage = {**LINEAGE, "split": {**LINEAGE["split"], "name": "leaky"}}
     checkpoint = write_trained(tmp_path, lineage=lineage)
     evaluation = write_evaluation(checkpoint, tmp_path / "metrics.json")
-    assert "split=by_scan" in refused(checkpoint, evaluation, tmp_path)
+    assert "split=by_patient" in refused(checkpoint, evaluation, tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"model": {}}'])

@@ -19,7 +19,7 @@ from tests.helpers.small_network import random_slices
 SLICES = list(random_slices(12, 64, 70)[:, 0].numpy())
 LABELS = np.arange(12) % 4
 FIGURES = {
-    "split": {"name": "by_scan", "fold": 0, "folds": 3, "part": "test"},
+    "split": {"name": "by_patient", "fold": 0, "folds": 3, "part": "test"},
     "slices": 12,
     "scans": 3,
     "figures": {},

@@ -58,7 +58,7 @@ def manifest_of(scans: dict[str, list[int]]) -> pd.DataFrame:
     slices = pd.DataFrame(rows, columns=["path", "label", "scan"])
     slices["frame"] = 0
     slices["patient"] = slices["scan"]
-    slices["phase"], slices["view"], slices["estimated"] = "plain", "axial", ""
+    slices["phase"], slices["plane"], slices["estimated"] = "plain", "axial", ""
     slices["enhancement"], slices["soft_grey"], slices["body_share"] = 100.0, 90.0, 0.5
     slices["window"], slices["pixel_mm"], slices["slice_mm"] = "", 0.7, 5.0
     slices["width"], slices["height"] = 64, 48

@@ -33,7 +33,7 @@ def predictions_of(
                 {
                     "path": f"folder/{scan}-{frame}.png", "frame": 0, "label": label,
                     "scan": f"scan-{scan:02}", "patient": f"patient-{scan // 2:02}",
-                    "phase": "plain" if scan % 2 else "enhanced", "view": "axial",
+                    "phase": "plain" if scan % 2 else "enhanced", "plane": "axial",
                     "width": side, "height": side,
                     **dict(zip(classes, shares, strict=True)),
                     "decision": best if shares.max() >= 0.5 else "needs_review",
@@ -50,7 +50,9 @@ def predictions_of(
     return pd.DataFrame(rows)
 
 
-def result_of(predictions: pd.DataFrame, split: str = "by_scan", **more: Any) -> EvaluationResult:
+def result_of(
+    predictions: pd.DataFrame, split: str = "by_patient", **more: Any
+) -> EvaluationResult:
     """The result of these predictions, with fewer resamples than usual."""
     about = {
         "model": {"backbone": "resnet10t", "run": "run-17", "code": "0a1b2c", "checkpoint": "ff00"},

@@ -31,7 +31,7 @@ def said_of(
         "scan": scans,
         "patient": scans,
         "phase": "enhanced",
-        "view": "axial",
+        "plane": "axial",
         "width": 512,
         "height": 512,
         **dict(zip(classes, probabilities.T, strict=True)),

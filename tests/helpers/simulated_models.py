@@ -9,7 +9,7 @@ from kidney.evaluation.evaluation_record import EvaluationRecord
 from kidney.evaluation.result import EvaluationResult, Figure, RiskCoverage
 
 CLASSES = ("normal", "cyst", "tumor", "stone")
-SPLIT = {"name": "by_scan", "fingerprint": "s1", "fold": "all", "folds": 5, "part": "test"}
+SPLIT = {"name": "by_patient", "fingerprint": "s1", "fold": "all", "folds": 5, "part": "test"}
 
 
 def evidence(
@@ -31,7 +31,7 @@ def evidence(
         patients: how many.
         slices: of each.
         seed: of the noise, which is that of the patient and of the slice, half and half.
-        split: what differs from a split by scan, all folds pooled.
+        split: what differs from a split by patient, all folds pooled.
     """
     labels = np.repeat(np.arange(patients) % 4, slices)
     generator = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ LINEAGE: dict[str, Any] = {
         "window": None,
     },
     "split": {
-        "name": "by_scan",
+        "name": "by_patient",
         "fingerprint": "s",
         "fold": 0,
         "validation_folds": [1],

@@ -1,4 +1,4 @@
-"""Slices that look enough like abdominal CT to have a phase, a view and a size."""
+"""Slices that look enough like abdominal CT to have a phase, a plane and a size."""
 
 import numpy as np
 

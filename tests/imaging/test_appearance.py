@@ -1,4 +1,4 @@
-"""Contrast, view and framing are estimated as a person would; the baseline sums them up."""
+"""Contrast, plane and framing are estimated as a person would; the baseline sums them up."""
 
 import json
 
@@ -11,7 +11,7 @@ from kidney.data.phantom.scan import generate_scan
 from kidney.imaging.appearance import (
     ENHANCED_FROM,
     GREY_BINS,
-    VIEWS,
+    PLANES,
     appearance,
     baseline,
     thumbnail,
@@ -59,7 +59,7 @@ def test_the_share_of_the_body_is_its_area() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "columns", "view"),
+    ("rows", "columns", "plane"),
     [
         (slice(10, 86), slice(5, 91), "axial"),
         (slice(0, 96), slice(20, 76), "coronal"),
@@ -67,15 +67,15 @@ def test_the_share_of_the_body_is_its_area() -> None:
     ],
 )
 def test_the_view_follows_from_the_edges_that_the_body_leaves(
-    rows: slice, columns: slice, view: str
+    rows: slice, columns: slice, plane: str
 ) -> None:
-    assert VIEWS[int(told(body(rows, columns))["view"][0])] == view
+    assert PLANES[int(told(body(rows, columns))["plane"][0])] == plane
 
 
 def test_a_couch_is_no_body() -> None:
     picture = body(slice(10, 80), slice(10, 86))
     picture[92:94] = 120  # a couch from side to side, 2 of 96 rows
-    assert VIEWS[int(told(picture)["view"][0])] == "axial"
+    assert PLANES[int(told(picture)["plane"][0])] == "axial"
 
 
 def test_a_picture_of_air_is_described_too() -> None:
@@ -98,7 +98,7 @@ def test_slices_are_described_one_by_one(pictures: np.ndarray) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(pictures=PICTURES)
-def test_a_mirrored_slice_has_the_same_contrast_and_view(pictures: np.ndarray) -> None:
+def test_a_mirrored_slice_has_the_same_contrast_and_plane(pictures: np.ndarray) -> None:
     mirrored = appearance(pictures[:, :, ::-1])
     for name, values in appearance(pictures).items():
         assert values.tolist() == mirrored[name].tolist()
@@ -125,7 +125,7 @@ def test_shares_sum_to_one_and_the_whole_is_json() -> None:
     assert json.loads(json.dumps(made)) == made
     assert made["slices"] == 12
     assert len(made["grey"]) == GREY_BINS
-    for shares in (made["grey"], *(made[name].values() for name in ("sizes", "phase", "view"))):
+    for shares in (made["grey"], *(made[name].values() for name in ("sizes", "phase", "plane"))):
         assert sum(shares) == pytest.approx(1, abs=1e-3)
 
 

@@ -62,7 +62,7 @@ def test_the_header_says_what_was_written(series: Series, tmp_path: Path):
     assert header.study_uid
     assert header.sop_uid
     assert (header.instance, header.rows, header.columns, header.frames) == (2, 96, 96, 1)
-    assert header.view == "axial"
+    assert header.plane == "axial"
     assert (header.slice_mm, header.pixel_mm) == pytest.approx(scan.spacing[:2], abs=1e-3)
     above = read_header(files[0], "slice").position
     assert above is not None
@@ -76,7 +76,7 @@ def test_what_a_file_does_not_say_stays_unknown(series: Series):
         SliceThickness=None, InstanceNumber=None, WindowWidth=None, PatientID=None,
     )  # fmt: skip
     header = read_header(bare, "slice")
-    assert (header.view, header.position, header.instance, header.window) == ("", None, None, None)
+    assert (header.plane, header.position, header.instance, header.window) == ("", None, None, None)
     assert np.isnan([header.pixel_mm, header.slice_mm]).all()
     assert header.patient_id == ""
     assert hu_of(bare).shape == (1, 96, 96)
@@ -221,12 +221,12 @@ def test_axial_slices_show_the_right_on_the_left_and_the_front_on_top(
         stored = np.ascontiguousarray((scan.hu[0].astype(int) + 1024).T[:, ::-1]).astype("<u2")
     data = changed(files[0], ImageOrientationPatient=orientation, PixelData=stored.tobytes())
     image = read_dicom(data, "slice")
-    assert image.header.view == "axial"
+    assert image.header.plane == "axial"
     np.testing.assert_array_equal(image.hu[0], scan.hu[0])
 
 
 @pytest.mark.parametrize(
-    ("orientation", "view", "store"),
+    ("orientation", "plane", "store"),
     [
         ([1, 0, 0, 0, 0, -1], "coronal", lambda hu: hu),
         ([1, 0, 0, 0, 0, 1], "coronal", lambda hu: hu[::-1]),
@@ -235,13 +235,13 @@ def test_axial_slices_show_the_right_on_the_left_and_the_front_on_top(
         ([1, 0, 0, 0, 0.707, -0.707], "oblique", lambda hu: hu),
     ],
 )
-def test_other_views_show_the_head_on_top(series: Series, orientation, view, store):
+def test_other_planes_show_the_head_on_top(series: Series, orientation, plane, store):
     scan, files = series
     stored = np.ascontiguousarray(store(scan.hu[0].astype(int) + 1024)).astype("<u2")
     image = read_dicom(
         changed(files[0], ImageOrientationPatient=orientation, PixelData=stored.tobytes()), "slice"
     )
-    assert image.header.view == view
+    assert image.header.plane == plane
     np.testing.assert_array_equal(image.hu[0], scan.hu[0])
 
 
@@ -288,7 +288,7 @@ def test_frames_of_enhanced_ct_run_from_head_to_feet_each_with_its_own_scale(
     data = multi_frame(series, [2, 0, 3, 1])
     image = read_dicom(compressed(data, syntax) if syntax else data, "scan")
     np.testing.assert_array_equal(image.hu, series[0].hu)
-    assert (image.header.modality, image.header.frames, image.header.view) == ("CT", 4, "axial")
+    assert (image.header.modality, image.header.frames, image.header.plane) == ("CT", 4, "axial")
     assert (image.header.pixel_mm, image.header.slice_mm) == (0.8, 2.5)
     assert image.header.window == Window(center=40, width=350)
 
@@ -440,5 +440,5 @@ def test_real_slices_are_read(real_files: dict[str, bytes]):
         assert image.hu.min() == -1024
         assert -50 < np.median(image.hu[0, 200:300, 200:300]) < 150  # soft tissue
         assert image.header.window == Window(center=40, width=300)  # the first of two
-        assert (image.header.view, image.header.contrast) == ("axial", "enhanced")
+        assert (image.header.plane, image.header.contrast) == ("axial", "enhanced")
         assert (image.header.slice_mm, image.header.pixel_mm) == (3, 0.9765625)

@@ -10,7 +10,7 @@ from kidney.imaging.dicom_order import Series, group_series
 
 HEADER = DicomHeader(
     modality="CT", image_type=("ORIGINAL", "PRIMARY", "AXIAL"), patient_id="P", study_uid="1",
-    series_uid="1.1", sop_uid="1.1.1", instance=1, rows=512, columns=512, frames=1, view="axial",
+    series_uid="1.1", sop_uid="1.1.1", instance=1, rows=512, columns=512, frames=1, plane="axial",
     position=0.0, pixel_mm=0.8, slice_mm=5.0, contrast="", window=None,
 )  # fmt: skip
 
@@ -47,7 +47,7 @@ def test_slices_run_from_the_head_to_the_feet():
     assert series.names == ("a/001", "a/003", "a/002", "a/000")
     assert series.slice_mm == 10  # as the positions say, and not the headers
     assert (series.study_uid, series.series_uid, series.patient_id) == ("1", "1.1", "P")
-    assert (series.view, series.contrast) == ("axial", "")
+    assert (series.plane, series.contrast) == ("axial", "")
 
 
 def test_the_distance_is_the_median_gap():
@@ -99,8 +99,8 @@ def test_a_file_without_a_patient_belongs_to_the_only_one_of_its_series():
 
 def test_contrast_and_views_are_those_of_the_whole_series():
     files = stack("a", [0, 1])
-    files[1] = (files[1][0], replace(files[1][1], contrast="enhanced", view="oblique"))
-    assert (only(files).contrast, only(files).view) == ("enhanced", "")
+    files[1] = (files[1][0], replace(files[1][1], contrast="enhanced", plane="oblique"))
+    assert (only(files).contrast, only(files).plane) == ("enhanced", "")
 
 
 def test_what_is_no_slice_of_a_scan_is_refused_with_the_reason():

@@ -15,7 +15,7 @@ COMMAND = [
 
 def test_folds_are_children_of_one_run_and_each_slice_is_tested_once(pipeline):
     out = pipeline.run(*COMMAND).stdout
-    assert "Split 'by_scan', fold all, part test" in out
+    assert "Split 'by_patient', fold all, part test" in out
     (folder,) = (pipeline.folder / "runs").glob("cv-*")
     files = ("predictions.csv", "validation-predictions.csv")
     said = pd.concat([pd.read_csv(folder / name) for name in files])
@@ -52,6 +52,6 @@ def test_the_headline_puts_random_slices_beside_the_grouped_figures(pipeline):
     command = [sys.executable, "scripts/headline.py", *COMMAND[2:6], "trainer.max_epochs=1"]
     out = pipeline.run(*command, "tracking.uri=sqlite:///headline.db").stdout
     rows = [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("| ")]
-    assert rows == ["", *["random slices (they leak)"] * 2, *["by scan"] * 2]
+    assert rows == ["", *["random slices (they leak)"] * 2, *["by patient"] * 2]
     report = out.rsplit("Report: ", 1)[1].strip()
     assert "andom slices" in (pipeline.folder / report).read_text()

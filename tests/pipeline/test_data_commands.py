@@ -24,15 +24,15 @@ def test_a_leaky_split_fails_validation_and_the_message_says_why(ingested):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "of the test slices have a near copy in training" in done.stderr
-    assert "Use split=by_scan" in done.stderr
+    assert "Use split=by_patient" in done.stderr
     report = json.loads((ingested.folder / "data/ct_kidney/validation.json").read_text())
     assert report["leakage"]["near_copies"] > 0.5
     assert report["leakage"]["memory_accuracy"] > 0.95
 
 
-def test_a_split_by_scan_passes_and_the_page_names_the_phase_first(ingested):
+def test_a_split_by_patient_passes_and_the_page_names_the_phase_first(ingested):
     out = ingested.run(sys.executable, "scripts/validate.py", "split.folds=4").stdout
-    assert "the split 'by_scan' pass validation" in out
+    assert "the split 'by_patient' pass validation" in out
     page = (ingested.folder / "data/ct_kidney/validation.html").read_text()
     first = page[page.index("Read this first") : page.index("What else predicts the label")]
     assert "Contrast phase against label" in first
@@ -56,6 +56,6 @@ def test_a_real_dicom_series_is_ingested_with_labels_from_a_table(make_checkout,
     slices = pd.read_csv(checkout.folder / "data/dicom/manifest.csv")
     assert set(slices["label"]) == {"normal"}
     assert set(slices["window"]) == {"400/40"}
-    assert set(slices["view"]) == {"axial"}
+    assert set(slices["plane"]) == {"axial"}
     refused = checkout.run(sys.executable, "scripts/validate.py", "data=dicom", check=False)
     assert "enough of cyst: 0 slices" in refused.stderr

@@ -33,7 +33,7 @@ def ask(source: Path, tmp_path: Path):
 
 
 def splits(cfg: DictConfig) -> Path:
-    return Path(cfg.workspace) / "data/ct_kidney/splits/by_scan.json"
+    return Path(cfg.workspace) / "data/ct_kidney/splits/by_patient.json"
 
 
 def test_prepare_does_all_that_is_missing(ask) -> None:
@@ -97,7 +97,7 @@ def test_a_set_that_cannot_be_split_fails_validation(ask) -> None:
     cfg = ask("split.folds=6")
     ingest_stage(cfg)
     failed = {finding.check for finding in validate_stage(cfg)}
-    assert "the split 'by_scan'" in failed
+    assert "the split 'by_patient'" in failed
     assert "enough of cyst" in failed
 
 

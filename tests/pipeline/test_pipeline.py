@@ -34,11 +34,11 @@ def server(pipeline):
 def test_every_stage_leaves_what_it_promises(pipeline):
     for name in (
         "data/phantom/manifest.csv", "data/phantom/rejected.csv", "data/phantom/validation.html",
-        "data/phantom/validation.json", "data/phantom/splits/by_scan.json", "artifacts/model.ckpt",
-        "artifacts/evaluation/by_scan/metrics.json", "artifacts/evaluation/by_scan/report.html",
-        "artifacts/evaluation/by_scan/predictions.csv",
-        "artifacts/evaluation/by_scan/model-card.json",
-        "artifacts/evaluation/by_scan/model-card.md", "artifacts/kidney.onnx", "mlflow.db",
+        "data/phantom/validation.json", "data/phantom/splits/by_patient.json",
+        *(f"artifacts/evaluation/by_patient/{name}" for name in (
+            "metrics.json", "report.html", "predictions.csv", "model-card.json", "model-card.md",
+        )),
+        "artifacts/model.ckpt", "artifacts/kidney.onnx", "mlflow.db",
     ):  # fmt: skip
         assert (pipeline.folder / name).stat().st_size > 0, name
 
@@ -56,16 +56,16 @@ def test_an_int8_file_is_of_this_very_model_or_not_there(pipeline):
 
 
 def test_figures_come_with_split_and_scans(pipeline):
-    text = (pipeline.folder / "artifacts/evaluation/by_scan/metrics.json").read_text()
+    text = (pipeline.folder / "artifacts/evaluation/by_patient/metrics.json").read_text()
     result = json.loads(text)
-    assert result["split"] | {"name": "by_scan", "part": "test"} == result["split"]
+    assert result["split"] | {"name": "by_patient", "part": "test"} == result["split"]
     assert result["scans"] == 4
     accuracy = result["figures"]["accuracy"]
     assert 0 <= accuracy["value"] <= 1
     assert (accuracy["low"], accuracy["high"]) == (None, None)  # of fewer than five patients
     assert {"loss", "balanced_accuracy", "macro_auroc", "recall_tumor"} <= set(result["figures"])
     assert np.sum(result["confusion"]) == result["slices"]
-    page = (pipeline.folder / "artifacts/evaluation/by_scan/report.html").read_text()
+    page = (pipeline.folder / "artifacts/evaluation/by_patient/report.html").read_text()
     assert page.count("data:image/png;base64,") == result["scans"]  # each with its evidence
 
 
@@ -155,7 +155,7 @@ def test_the_card_names_what_the_model_is(pipeline):
     assert card.temperature != 1, "it was never calibrated"
     assert card.rules.ood_above > 0
     assert set(card.rules.suspect_from) == {"cyst", "tumor", "stone"}
-    assert card.metrics.split.name == "by_scan"
+    assert card.metrics.split.name == "by_patient"
     assert card.metrics.scans == 4
     assert "Contrast phase" in card.limits
     assert 0 < card.baseline.slices < card.data.slices  # of the training part alone
@@ -166,4 +166,4 @@ def test_evaluation_takes_the_best_run_by_validation(pipeline):
     config = ["data=phantom", "split.folds=3", "num_workers=0", "artifacts=elsewhere"]
     out = pipeline.run(sys.executable, "scripts/evaluate.py", *config).stdout
     assert "best validation macro AUROC" in out
-    assert (pipeline.folder / "elsewhere/evaluation/by_scan/metrics.json").is_file()
+    assert (pipeline.folder / "elsewhere/evaluation/by_patient/metrics.json").is_file()

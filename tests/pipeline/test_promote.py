@@ -174,9 +174,9 @@ def test_a_fold_is_judged_by_the_cross_validation_that_it_belongs_to(registry: R
 
 def test_a_run_of_a_sweep_is_judged_by_its_own_test_part(registry: Registry):
     run = registry.write(registry.run(registry.run(kind="sweep")), 2.0, fold=0)
-    registry.write("evaluation/by_scan", 2.0)
+    registry.write("evaluation/by_patient", 2.0)
     folder = registry.workspace / registry.name
-    (folder / run / "metrics.json").replace(folder / "evaluation/by_scan/metrics.json")
+    (folder / run / "metrics.json").replace(folder / "evaluation/by_patient/metrics.json")
     registry.promote(run, f"artifacts={folder}", named=False)
     tags = registry.version(1).tags
     assert (tags["run"], tags["evaluation_run"], tags["fold"]) == (run, run, "0")

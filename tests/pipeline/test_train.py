@@ -18,7 +18,7 @@ from kidney.pipeline.train import (
 )
 
 CONF = str(Path(__file__).parents[2] / "conf")
-SPLIT = Split("by_scan", "patient", 5, 0, "", {})
+SPLIT = Split("by_patient", "patient", 5, 0, "", {})
 
 
 def ask(*overrides: str) -> DictConfig:

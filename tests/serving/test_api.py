@@ -170,7 +170,7 @@ def test_a_dicom_series_stands_beside_the_pictures(send, model):
     body = send(archive, encode(WHITE)).get_json()
     pictures, dicom = body["series"]
     assert (pictures["slices"], dicom["slices"]) == ([0], [1, 2, 3])
-    assert (dicom["kind"], dicom["view"], dicom["window"]) == ("dicom", "axial", [40, 400])
+    assert (dicom["kind"], dicom["plane"], dicom["window"]) == ("dicom", "axial", [40, 400])
     assert dicom["skipped"] == [
         {"file": 1, "reason": "number 4 in file 1: a DICOM file without a picture"}
     ]

@@ -29,7 +29,7 @@ def finished(
     tracking: Tracking, name: str, kind: str, parent: str | None = None, area: float | None = None,
     **settings: object,
 ) -> str:  # fmt: skip
-    run_id = start_run(tracking, name, {"kind": kind, "split_name": "by_scan"}, parent)
+    run_id = start_run(tracking, name, {"kind": kind, "split_name": "by_patient"}, parent)
     log_parameters(tracking, run_id, {f"model.{key}": value for key, value in settings.items()})
     log_result(tracking, run_id, {} if area is None else {SELECTION_METRIC: area}, [])
     end_run(tracking, run_id)
@@ -58,7 +58,7 @@ def test_what_a_sweep_compares_is_ranked_by_validation_and_holds_no_folds(tracki
     tried = compared(runs_table(tracking))
     assert list(tried["name"]) == ["lite", "vit", "alone"]
     assert list(tried.index) == [sweep["lite"], sweep["vit"], sweep["alone"]]
-    assert set(tried["split"]) == {"by_scan"}
+    assert set(tried["split"]) == {"by_patient"}
 
 
 def test_runs_that_did_not_finish_are_left_out(tracking, sweep):

@@ -40,7 +40,7 @@ def classifier_of(weights: str = "none", backbone: str = BACKBONE) -> KidneyClas
 
 def data_of(slices: list[np.ndarray], scans: list[str], size: int) -> KidneyDataModule:
     """A data module of these slices, without a folder."""
-    table, split = pd.DataFrame({"scan": scans}), Split("by_scan", "patient", 3, 0, "", {})
+    table, split = pd.DataFrame({"scan": scans}), Split("by_patient", "patient", 3, 0, "", {})
     data = KidneyDataModule(
         Path(), table, CLASSES, split, 0, 1, partial(prepare, size=size), 4, 0, 0, SLICES_PER_SCAN
     )

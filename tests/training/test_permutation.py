@@ -59,7 +59,7 @@ def macro_auroc(cfg: DictConfig) -> float:
     return float(pooled.result.figures["macro_auroc"].value)
 
 
-def test_by_scan_the_figures_of_shuffled_labels_are_at_chance(ask, shuffled: str):
+def test_by_patient_the_figures_of_shuffled_labels_are_at_chance(ask, shuffled: str):
     low, high = CHANCE
     assert low < macro_auroc(ask(shuffled)) < high
 

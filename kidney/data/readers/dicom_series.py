@@ -32,7 +32,7 @@ class _Scan:
     scan: str
     patient: str
     phase: str
-    view: str
+    plane: str
     slice_mm: float  # NaN where positions do not tell it
 
 
@@ -128,7 +128,7 @@ def _read_file(
             scan=scan.scan,
             patient=scan.patient,
             phase=scan.phase,
-            view=scan.view,
+            plane=scan.plane,
             window=str(window),
             pixel_mm=image.header.pixel_mm,
             slice_mm=image.header.slice_mm if math.isnan(scan.slice_mm) else scan.slice_mm,
@@ -155,6 +155,6 @@ def _scan(series: Series, patient: str, key: bytes) -> _Scan:
         scan=pseudonym(key, f"{series.study_uid} {what} {series.patient_id}"),
         patient=pseudonym(key, patient),
         phase=series.contrast,
-        view=series.view,
+        plane=series.plane,
         slice_mm=series.slice_mm,
     )

@@ -26,7 +26,7 @@ class RawSlice:
         scan: what the slice was acquired in, where the files say so; "" is for inference.
         patient: whose it is, never a name or number that a hospital gave; "" where nobody knows.
         phase: "enhanced" or "plain" by the files' own word; "" where they do not say.
-        view: "axial", "coronal", "sagittal" or "oblique" by the files' own word, else "".
+        plane: "axial", "coronal", "sagittal" or "oblique" by the files' own word, else "".
         window: width/level in HU through which the slice is shown; "" where it was 8-bit grey.
         pixel_mm: side of a pixel; NaN where unknown.
         slice_mm: distance to the next slice; NaN where unknown.
@@ -41,7 +41,7 @@ class RawSlice:
     scan: str = ""
     patient: str = ""
     phase: str = ""
-    view: str = ""
+    plane: str = ""
     window: str = ""
     pixel_mm: float = math.nan
     slice_mm: float = math.nan

@@ -194,7 +194,7 @@ def read_case(raw: Path, case: Case, values: Values, slicing: Slicing) -> list[R
                 scan=case.name,
                 patient=case.name,
                 phase=slicing.phase,
-                view="axial",  # read_volume turns every volume so
+                plane="axial",  # read_volume turns every volume so
                 window=str(slicing.window),
                 pixel_mm=round(row_mm, 4),  # NIfTI holds 32-bit floats
                 slice_mm=round(slice_mm * step, 4),

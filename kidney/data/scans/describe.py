@@ -1,4 +1,4 @@
-"""What the files do not say of their slices: scans, patients, contrast phase and view."""
+"""What the files do not say of their slices: scans, patients, contrast phase and plane."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from kidney.data.scans.boundaries import boundaries
 from kidney.data.scans.grouping import chain, scan_names
 from kidney.data.scans.patients import pair_rows, pair_runs, patient_names
 from kidney.errors import DataError
-from kidney.imaging.appearance import ENHANCED_FROM, VIEWS, appearance
+from kidney.imaging.appearance import ENHANCED_FROM, PLANES, appearance
 
 
 def describe(
@@ -21,11 +21,11 @@ def describe(
     a scan is the patient of its other slices too. Where nobody knows, an inferred coronal scan is
     of the patient of the axial scan before it (`kidney.data.scans.patients`), and any other scan
     stands for a patient.
-    Contrast phase and view belong to a scan: they are the median and the most frequent of its
+    Contrast phase and plane belong to a scan: they are the median and the most frequent of its
     slices.
 
     Args:
-        slices: path, label, scan, patient, phase, view, width, height and more; "" where unknown.
+        slices: path, label, scan, patient, phase, plane, width, height and more; "" where unknown.
         thumbnails: uint8 (N, 96, 96), row by row those of `slices`.
 
     Returns:
@@ -43,11 +43,11 @@ def describe(
         slices[name] = looks[name].round(4)
     by_scan = slices["scan"]
     enhanced = slices["enhancement"].groupby(by_scan).transform("median") >= ENHANCED_FROM
-    view = pd.Series(looks["view"].astype(int), index=slices.index)
-    most_frequent = pd.crosstab(by_scan, view).idxmax(axis=1)
+    plane = pd.Series(looks["plane"].astype(int), index=slices.index)
+    most_frequent = pd.crosstab(by_scan, plane).idxmax(axis=1)
     estimates = {
         "phase": pd.Series(np.where(enhanced, "enhanced", "plain"), index=slices.index),
-        "view": by_scan.map(most_frequent).map(dict(enumerate(VIEWS))),
+        "plane": by_scan.map(most_frequent).map(dict(enumerate(PLANES))),
     }
     slices["estimated"] = ""
     for name, estimate in estimates.items():

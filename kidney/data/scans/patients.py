@@ -23,7 +23,7 @@ from scipy.stats import norm
 from kidney.data.scans.boundaries import CLOSEST_SLICES, COLUMNS
 from kidney.data.scans.grouping import MOST_SKIPPED, Chain, split_name
 from kidney.data.scans.similarity import coarse_vectors, correlation
-from kidney.imaging.appearance import VIEWS
+from kidney.imaging.appearance import PLANES
 
 # Of 17 pairs of planes on `ct-kidney-part` 15 are of one patient by the table. Grey of soft tissue,
 # the median of a run, differs by 9 (standard deviation) between runs of one patient, by 28 between
@@ -69,7 +69,7 @@ def pair_runs(
     """
     in_order = slices.iloc[found.rows]
     square = (in_order["width"] == in_order["height"]).to_numpy()
-    coronal = (looks["view"][found.rows] == VIEWS.index("coronal")) | ~square
+    coronal = (looks["plane"][found.rows] == PLANES.index("coronal")) | ~square
     grey = looks["soft_grey"][found.rows]
     names = [split_name(path) for path in in_order["path"]]
     kinds = list(zip(in_order["label"], (series for series, _ in names), strict=True))

@@ -105,7 +105,7 @@ def split_findings(
             "Copying the label of the nearest training slice, which knows no medicine, scores "
             f"{leakage.memory_accuracy:.1%}; the most frequent label "
             f"{leakage.majority_accuracy:.1%}.",
-            remedy=f"Figures under the split {name!r} measure memory. Use split=by_scan; join "
+            remedy=f"Figures under the split {name!r} measure memory. Use split=by_patient; join "
             "scans of one patient that were taken for several with data.labels.",
             examples=tuple(
                 f"{slices['path'].iloc[a]} (test), {slices['path'].iloc[b]} (training)"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 KINDS = {  # column: what people call it
     "phase": "Contrast phase",
-    "view": "View",
+    "plane": "Plane",
     "size": "Picture size",
     "window": "Window",
     "enhancement": "Brightness of organs",
@@ -23,7 +23,7 @@ KINDS = {  # column: what people call it
     "slice_mm": "Slice distance in mm",
 }
 STRONG = 0.5
-_CATEGORIES = ("phase", "view", "size", "window")
+_CATEGORIES = ("phase", "plane", "size", "window")
 
 
 @dataclass(frozen=True)

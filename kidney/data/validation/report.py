@@ -110,7 +110,7 @@ def _class_rows(slices: pd.DataFrame, parts: pd.Series | None) -> Iterator[tuple
     for label, of_class in slices.groupby("label"):
         scans = of_class.drop_duplicates("scan")
         patients = {} if parts is None else of_class["patient"].groupby(parts).nunique().to_dict()
-        looks = ((scans["phase"] == "enhanced").sum(), (scans["view"] == "axial").sum())
+        looks = ((scans["phase"] == "enhanced").sum(), (scans["plane"] == "axial").sum())
         of_parts = (patients.get(part, 0) for part in ("train", "val", "test"))
         yield label, len(of_class), len(scans), *looks, *of_parts
 

@@ -236,13 +236,13 @@ def group_figures(
         repeats: resamples of whole patients.
 
     Returns:
-        kind of group (phase, view, size) -> group -> scans, slices and figures with intervals over
+        kind of group (phase, plane, size) -> group -> scans, slices and figures with intervals over
         patients. The values are those that `evaluate` gives of the groups without intervals.
     """
     sizes = predictions["width"].astype(str) + " x " + predictions["height"].astype(str)
     columns: Mapping[str, pd.Series[Any]] = {
         "phase": predictions["phase"],
-        "view": predictions["view"],
+        "plane": predictions["plane"],
         "size": sizes,
     }
     return {

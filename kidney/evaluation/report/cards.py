@@ -43,7 +43,7 @@ _ETHICS = (
     "whether some of them are served worse."
 )
 CAVEATS = (
-    "Contrast phase, view and size differ between the classes of the public set, and a model can "
+    "Contrast phase, plane and size differ between the classes of the public set, and a model can "
     "score by reading these; compare the groups.",
     "Where the files do not name the patient of a scan, each scan counts as a patient of its own.",
     "The intervals show how figures would change with other patients, not with another training or "

@@ -57,7 +57,7 @@ class Series:
         kind: what its files are.
         slices: a DICOM series from the head to the feet, pictures in the order sent; 1 or more.
         skipped: what was sent along and is no slice.
-        view: "axial", "coronal", "sagittal", "oblique"; None: unknown.
+        plane: "axial", "coronal", "sagittal", "oblique"; None: unknown.
         slice_mm: distance of neighbours; None: unknown.
         contrast: "enhanced" where a contrast agent is named; None proves nothing.
         window: through which Hounsfield units were shown to the model; None: pictures.
@@ -66,7 +66,7 @@ class Series:
     kind: Literal["pictures", "dicom"]
     slices: list[Slice]
     skipped: list[Skipped] = field(default_factory=list)
-    view: str | None = None
+    plane: str | None = None
     slice_mm: float | None = None
     contrast: str | None = None
     window: Window | None = None
@@ -264,7 +264,7 @@ class _Decoder:
         return Series(
             kind="dicom",
             slices=[slice_ for file in files for slice_ in file.slices],
-            view=series.view or None,
+            plane=series.plane or None,
             slice_mm=None if math.isnan(distance) else distance,
             contrast=series.contrast or None,
             window=self._window,

@@ -173,7 +173,7 @@ def _series(
         counts=result.counts,
         suspected=result.suspected,
         skipped=[schemas.Skipped(**one._asdict()) for one in series.skipped],
-        view=series.view,
+        plane=series.plane,
         slice_mm=series.slice_mm,
         contrast=series.contrast,
         window=(series.window.center, series.window.width) if series.window else None,

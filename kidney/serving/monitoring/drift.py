@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from kidney.artifact.card import Baseline
-from kidney.imaging.appearance import ENHANCED_FROM, GREY_BINS, VIEWS, appearance, thumbnail
+from kidney.imaging.appearance import ENHANCED_FROM, GREY_BINS, PLANES, appearance, thumbnail
 from kidney.serving.inference.engine import Served
 
 RECENT = "kidney_input_recent"
@@ -46,7 +46,7 @@ class Feature:
     """One property of slices, as the baseline has it.
 
     Attributes:
-        name: grey, sizes, phase, view, enhancement, soft_grey or body_share.
+        name: grey, sizes, phase, plane, enhancement, soft_grey or body_share.
         bins: names of its bins.
         expected: float64 (B,), share of each bin in the baseline, sum 1.
         edges: float64 (B - 1,), ascending: where one bin ends and the next begins; empty where
@@ -74,7 +74,7 @@ def features(baseline: Baseline | None) -> list[Feature]:
         _named("grey", greys),
         _named("sizes", {**dict(common), _OTHER: rest}),
         _named("phase", baseline.phase),
-        _named("view", baseline.view),
+        _named("plane", baseline.plane),
         _ranges("enhancement", baseline.enhancement),
         _ranges("soft_grey", baseline.soft_grey),
         _ranges("body_share", baseline.body_share),
@@ -116,7 +116,7 @@ def count(
     names: dict[str, Sequence[str]] = {
         "sizes": [f"{width} x {height}" for height, width in shapes],
         "phase": np.where(looks["enhancement"] >= ENHANCED_FROM, "enhanced", "plain").tolist(),
-        "view": [VIEWS[int(number)] for number in looks["view"]],
+        "plane": [PLANES[int(number)] for number in looks["plane"]],
     }
     counts: list[NDArray[np.float64]] = []
     for one in compared:

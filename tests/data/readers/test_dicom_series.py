@@ -75,7 +75,7 @@ def test_series_are_read_head_first_with_what_their_headers_say(
         assert len({(s.scan, s.patient) for s in mine}) == 1
         for one in mine:
             assert one.sha256 == hashlib.sha256((raw / one.path).read_bytes()).hexdigest()
-            assert (one.phase, one.view, one.window) == ("enhanced", "axial", "350/50")
+            assert (one.phase, one.plane, one.window) == ("enhanced", "axial", "350/50")
             assert math.isclose(one.pixel_mm, scan.spacing[1], rel_tol=1e-4)
             assert math.isclose(one.slice_mm, scan.spacing[0], rel_tol=1e-3)
             assert (one.frame, one.doubt) == (0, "")
@@ -323,5 +323,5 @@ def test_a_real_series_is_one_scan_from_head_to_feet(tmp_path: Path, shared: Pat
     assert heights == sorted(heights, reverse=True)
     step = np.diff(heights)
     np.testing.assert_allclose(-step, slices[0].slice_mm, rtol=1e-3)
-    assert {s.view for s in slices} == {"axial"}
+    assert {s.plane for s in slices} == {"axial"}
     assert all(np.ptp(s.pixels) == 255 for s in slices)

@@ -82,7 +82,7 @@ def test_slices_are_labelled_by_what_they_show(
         ("case_00002", "tumor"): 5,
     }
     assert all(s.patient == s.scan for s in slices)
-    assert {(s.phase, s.view, s.window) for s in slices} == {("enhanced", "axial", "400/40")}
+    assert {(s.phase, s.plane, s.window) for s in slices} == {("enhanced", "axial", "400/40")}
 
 
 def test_slices_lie_as_radiologists_see_them(raw: Path, scans: dict[str, PhantomScan]) -> None:

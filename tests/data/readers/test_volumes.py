@@ -86,7 +86,7 @@ def test_slices_are_those_of_the_scan(raw: Path, scan: PhantomScan) -> None:
     assert refused == []
     assert [s.frame for s in slices] == [0, 1, 2, 3, 4]
     assert {(s.label, s.scan, s.patient) for s in slices} == {("cyst",) + 2 * ("set/case-a",)}
-    assert {(s.path, s.phase, s.view) for s in slices} == {
+    assert {(s.path, s.phase, s.plane) for s in slices} == {
         ("set/case-a/image.nii.gz", "enhanced", "axial")
     }
     assert {s.window for s in slices} == {"350/50"}

@@ -14,7 +14,7 @@ LOOKS = [thumbnail(slice_) for seed in (1, 2) for slice_ in scan(seed, 3)]
 
 def rows(**columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame({"path": [f"Cyst/{n}.png" for n in range(1, 7)], "label": "cyst"})
-    for name in ("scan", "patient", "phase", "view"):
+    for name in ("scan", "patient", "phase", "plane"):
         table[name] = columns.get(name, [""] * 6)
     table["width"], table["height"] = 64, 48
     return table
@@ -50,12 +50,12 @@ def test_one_scan_of_two_patients_is_refused() -> None:
 
 
 def test_phase_and_view_belong_to_a_scan_and_are_marked_as_estimated() -> None:
-    slices = described(phase=["enhanced"] * 3 + [""] * 3, view=["oblique"] + [""] * 5)
+    slices = described(phase=["enhanced"] * 3 + [""] * 3, plane=["oblique"] + [""] * 5)
     assert slices["phase"].to_list()[:3] == ["enhanced"] * 3
     assert slices["phase"][3:].nunique() == 1
-    assert slices["view"][0] == "oblique"
-    assert slices["view"][1:3].nunique() == 1
-    assert slices["estimated"].to_list() == ["", "view", "view"] + ["phase view"] * 3
+    assert slices["plane"][0] == "oblique"
+    assert slices["plane"][1:3].nunique() == 1
+    assert slices["estimated"].to_list() == ["", "plane", "plane"] + ["phase plane"] * 3
 
 
 def test_a_bright_scan_is_enhanced_for_all_its_slices() -> None:

@@ -41,7 +41,7 @@ def described(
     numbers = [first + place for first, looks in runs for place in range(len(looks))]
     slices = pd.DataFrame({"path": [f"Cyst/Cyst- ({number}).jpg" for number in numbers]})
     slices["label"], slices["width"], slices["height"] = "cyst", width, 512
-    for name in ("scan", "phase", "view"):
+    for name in ("scan", "phase", "plane"):
         slices[name] = ""
     slices["patient"] = [(patients or {}).get(number, "") for number in numbers]
     looks = np.stack([look for _, of_run in runs for look in of_run])
@@ -122,7 +122,7 @@ def test_the_patients_of_the_public_part_are_those_of_the_table(shared: Path):
     files = ["/".join(name.split("/")[-2:]) for name in names]
     slices = pd.DataFrame({"path": names, "label": [file.split("/")[0].lower() for file in files]})
     slices["width"], slices["height"] = zip(*(picture.size for picture in pictures), strict=True)
-    for name in ("scan", "patient", "phase", "view"):
+    for name in ("scan", "patient", "phase", "plane"):
         slices[name] = ""
     manifest, table = describe(slices, np.stack([thumbnail(np.array(p)) for p in pictures]))
     truth = pd.Series([expected[file] for file in files])

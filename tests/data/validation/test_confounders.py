@@ -33,9 +33,9 @@ def test_a_property_that_tells_the_label_has_the_full_effect() -> None:
 
 def test_scans_count_once_however_many_slices_they_have() -> None:
     slices = SLICES.copy()
-    slices.loc[slices["scan"] == "normal-0000", "view"] = "coronal"
+    slices.loc[slices["scan"] == "normal-0000", "plane"] = "coronal"
     assert len(by_scan(slices)) == 14
-    assert named(slices, "view").counts == {
+    assert named(slices, "plane").counts == {
         "normal": {"axial": 5, "coronal": 1},
         "stone": {"axial": 8, "coronal": 0},
     }

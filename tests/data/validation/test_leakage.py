@@ -23,8 +23,8 @@ def measured(data: Path, name: str):
     return measure_leakage(slices, thumbnails, places, make_split(name, slices, 4, 0))
 
 
-def test_a_split_by_scan_gives_nothing_away(data: Path) -> None:
-    found = measured(data, "by_scan")
+def test_a_split_by_patient_gives_nothing_away(data: Path) -> None:
+    found = measured(data, "by_patient")
     assert (found.near_copies, found.crossing, found.pairs) == (0.0, 0, ())
     assert found.majority_accuracy <= 0.5
 
@@ -52,7 +52,7 @@ def test_a_copy_in_training_counts_beside_closer_slices_of_the_own_scan() -> Non
         ]
     )
     slices = manifest_of({"cyst": [5] * 40})
-    split = make_split("by_scan", slices, 5, 0)
+    split = make_split("by_patient", slices, 5, 0)
     partners = {f"cyst-{100 * number:04d}": number % 2 * 3 for number in range(40)}
     split = replace(split, fold_of=partners)
     found = measure_leakage(slices, looks, coordinates(looks), split)
@@ -62,7 +62,7 @@ def test_a_copy_in_training_counts_beside_closer_slices_of_the_own_scan() -> Non
 
 def test_every_fold_is_tested_once(data: Path) -> None:
     slices = read_manifest(data)
-    split = make_split("by_scan", slices, 4, 0)
+    split = make_split("by_patient", slices, 4, 0)
     # One slice in fold 2 goes over to fold 3: only where one of the two is the test part and the
     # other in training does it give its scan away.
     fold_of = {f"{row.path}#0": split.fold_of[row.patient] for row in slices.itertuples()}

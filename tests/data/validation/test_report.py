@@ -103,7 +103,7 @@ def test_names_are_escaped_and_nothing_is_loaded(spoilt: Path) -> None:
 
 
 def test_each_class_is_shown_with_a_slice_a_scan(data: Path) -> None:
-    html = page_of(data, "by_scan")
+    html = page_of(data, "by_patient")
     pictures = re.findall(
         r'alt="(\w+): the middle slice of 4 scans" src="data:[^,]*,([^"]*)"', html
     )
@@ -116,7 +116,7 @@ def test_each_class_is_shown_with_a_slice_a_scan(data: Path) -> None:
 
 
 def test_parts_are_counted_in_patients(data: Path) -> None:
-    text = texts(page_of(data, "by_scan"))
+    text = texts(page_of(data, "by_patient"))
     row = text.index("cyst", text.index("patients in training"))
     assert text[row + 1 : row + 3] == ["12", "4"]
     assert sum(map(int, text[row + 5 : row + 8])) == 4
@@ -129,7 +129,7 @@ def test_a_set_that_cannot_be_dealt_has_a_page_too(data: Path) -> None:
 def test_doubtful_scans_are_shown_with_both_slices(data: Path) -> None:
     doubtful = read_boundaries(data)
     assert len(doubtful) > 4
-    text = texts(page_of(data, "by_scan"))
+    text = texts(page_of(data, "by_patient"))
     first = doubtful.iloc[0]
     row = text.index(first.before, text.index("confidence"))
     assert text[row + 1] == first.after

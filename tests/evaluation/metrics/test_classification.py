@@ -212,7 +212,7 @@ def test_an_interval_holds_its_value_and_has_a_width():
 
 def test_a_group_of_one_patient_has_no_interval():
     one = PREDICTIONS[PREDICTIONS["patient"] == PREDICTIONS["patient"].iloc[0]]
-    figure = group_figures(one, REPORTED, repeats=50)["view"]["axial"]["figures"]["accuracy"]
+    figure = group_figures(one, REPORTED, repeats=50)["plane"]["axial"]["figures"]["accuracy"]
     assert figure["value"] is not None
     assert (figure["low"], figure["high"]) == (None, None)
 

@@ -114,7 +114,7 @@ def test_card_and_page_agree_on_every_figure():
     by_slice, by_scan, _ = page["Every figure, and what it means"]
     for title, shown in (("By slice", by_slice), ("By whole scan", by_scan)):
         assert [[name, " ".join(rest)] for name, *rest in ours[title]] == shown[1:]
-    groups = page["By phase, view and size"]
+    groups = page["By phase, plane and size"]
     assert [ours[f"By {title}"] for title in RESULT.groups] == [rows[1:] for rows in groups]
     assert ours["Out of distribution"] == [["AUROC of noise", "0.900", "0.800 to 0.950"]]
 

@@ -26,7 +26,7 @@ SECTIONS = [
     "Operating points, prediction sets and review",
     "Confusion by slice and by scan",
     "Worst scans",
-    "By phase, view and size",
+    "By phase, plane and size",
     "Every figure, and what it means",
     "Where this comes from",
 ]
@@ -110,7 +110,7 @@ def test_a_calibration_error_stands_beside_what_chance_alone_would_show():
 
 def test_split_part_run_and_counts_are_shown_before_anything_else():
     text = read(page()).text[""]
-    assert "Run run-17, split by_scan, fold 2 of 5, part test" in text
+    assert "Run run-17, split by_patient, fold 2 of 5, part test" in text
     assert "120 slices of 40 scans of 20 patients" in text
     pooled = RESULT.model_copy(update={"split": RESULT.split.model_copy(update={"fold": "all"})})
     assert "all 5 folds pooled" in read(page(pooled)).text[""]
@@ -139,13 +139,13 @@ def test_confusion_by_slice_and_by_scan_is_shown_as_counted():
 
 
 def test_groups_are_shown_with_their_scans_and_an_undefined_figure_as_such():
-    phase, view, size = read(page()).tables["By phase, view and size"]
-    for shown, key in ((phase, "phase"), (view, "view"), (size, "size")):
+    phase, plane, size = read(page()).tables["By phase, plane and size"]
+    for shown, key in ((phase, "phase"), (plane, "plane"), (size, "size")):
         for row, (value, group) in zip(shown[1:], RESULT.groups[key].items(), strict=True):
             assert row[:3] == [value, str(group.scans), str(group.slices)]
             assert row[3:] == [f"{f:.3f}" for f in group.figures.values()]
     alone = PREDICTIONS[PREDICTIONS["label"] == "cyst"]
-    (row,) = read(page(result_of(alone))).tables["By phase, view and size"][1][1:]
+    (row,) = read(page(result_of(alone))).tables["By phase, plane and size"][1][1:]
     assert row[3:] == ["{:.3f}".format((alone["cyst"] == alone[list(CLASSES)].max(axis=1)).mean()),
                        "n/a", "n/a", row[3], "n/a", "n/a"]  # fmt: skip
 

@@ -67,7 +67,7 @@ def test_the_summary_leaves_out_what_is_not_defined():
 
 def test_a_split_is_told_with_fold_part_and_counts():
     assert split_words(RESULT) == (
-        "split by_scan, fold 2 of 5, part test: 120 slices of 40 scans of 20 patients"
+        "split by_patient, fold 2 of 5, part test: 120 slices of 40 scans of 20 patients"
     )
     whole = with_split(name="external", fold="all", folds=1, part="there")
     assert split_words(whole).startswith("split external, undivided, part there")

@@ -54,7 +54,7 @@ def test_a_series_is_read_from_the_head_through_the_window_in_any_order():
     (one,) = decoded(files[2], files[0], files[3], files[1])
     assert positions(one) == [(2, 1), (4, 1), (1, 1), (3, 1)]
     np.testing.assert_array_equal(greys(one), expected())
-    assert (one.kind, one.view, one.window) == ("dicom", "axial", WINDOW)
+    assert (one.kind, one.plane, one.window) == ("dicom", "axial", WINDOW)
     assert one.slice_mm is not None
     assert one.slice_mm > 0
     assert all(slice_.hu is None for slice_ in one.slices)
@@ -244,4 +244,4 @@ def test_a_real_series_is_read(shared: Path):
     (one,) = decoded((shared / "data" / "ct-dicom-series.zip").read_bytes())
     assert len(one.slices) == 20
     assert {slice_.grey.shape for slice_ in one.slices} == {(512, 512)}
-    assert (one.view, one.slice_mm, one.contrast) == ("axial", pytest.approx(2.0), "enhanced")
+    assert (one.plane, one.slice_mm, one.contrast) == ("axial", pytest.approx(2.0), "enhanced")

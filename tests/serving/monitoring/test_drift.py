@@ -87,7 +87,7 @@ def test_what_changes_is_what_moves(seen, change, moved):
     found = scraped(seen)
     found.pop("slices")
     assert {name for name, value in found.items() if value > 0.25} >= moved
-    assert found["view"] < 0.1
+    assert found["plane"] < 0.1
 
 
 def test_what_was_fades(seen):
@@ -203,7 +203,7 @@ def test_what_the_baseline_was_made_of_is_where_it_expects():
     thumbnails = np.stack([thumbnail(slice_) for slice_ in slices])
     shapes = [slice_.shape for slice_ in slices]
     compared = features(baseline_of(slices))
-    names = ["grey", "sizes", "phase", "view", "enhancement", "soft_grey", "body_share"]
+    names = ["grey", "sizes", "phase", "plane", "enhancement", "soft_grey", "body_share"]
     assert [one.name for one in compared] == names
     for one, counts in zip(compared, count(compared, thumbnails, shapes), strict=True):
         assert one.expected.sum() == pytest.approx(1, abs=1e-3)

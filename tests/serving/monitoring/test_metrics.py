@@ -181,7 +181,7 @@ def test_the_alert_for_drift_stays_silent_until_the_slices_change(tmp_path, monk
     assert stream.alerts() == set()
     stream.send(drawn(240, seed=4, **other))
     assert stream.alerts() >= {"grey", "sizes", "phase", "enhancement", "soft_grey"}
-    assert "view" not in stream.alerts()
+    assert "plane" not in stream.alerts()
 
 
 def test_the_alerts_are_about_what_is_there(client, send):

@@ -77,7 +77,7 @@ export function fillMore(list, prediction, series, card) {
     facts.push([`${capitalised(card.names[name])}`, `cannot be excluded from ${percent(card.rules.suspect_from[name])}`]);
   }
   if (series.slice_mm) facts.push(["Slice distance", `${series.slice_mm.toFixed(1)} mm`]);
-  if (series.view) facts.push(["View", series.view]);
+  if (series.plane) facts.push(["Plane", series.plane]);
   if (series.contrast) facts.push(["Contrast agent", series.contrast]);
   if (isForeign(prediction)) facts.push(["Counts for the series", "no"]);
   list.replaceChildren(
