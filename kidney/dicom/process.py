@@ -108,14 +108,15 @@ class Process:
             self._metrics.series.labels(state).set(count)
 
     def _query(self) -> None:
-        for found in self._archive.ct_series(datetime.datetime.now().date()):
-            if is_uid(found.study) and is_uid(found.series):
-                self._state.saw(
-                    found.series, found.study, found.slices, self._settings.settle_seconds
-                )
-            else:  # it could hold a name; without it the series has no address
-                uid = short_uid(found.series)
-                self._state.saw(uid, "", found.slices, 0.0)
+        found = list(self._archive.ct_series(datetime.datetime.now().date()))
+        # What is no UID could hold a name; and without a UID a series has no address.
+        known = [
+            (one.series, one.study, one.slices)
+            if is_uid(one.study) and is_uid(one.series)
+            else (short_uid(one.series), "", one.slices)
+            for one in found
+        ]
+        self._state.saw(known, self._settings.settle_seconds)
 
     def _work(self, series: SeriesState) -> None:
         began = time.monotonic()

@@ -4,7 +4,7 @@ import hashlib
 import re
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,15 +74,18 @@ class State:
         """Close the file."""
         self._sqlite.close()
 
-    def saw(self, uid: str, study: str, slices: int, settle_seconds: float) -> None:
-        """Note how many slices a series has now; where that changed, it has to settle anew."""
-        self._sqlite.execute(
+    def saw(self, series: Iterable[tuple[str, str, int]], settle_seconds: float) -> None:
+        """Note UID, study and number of slices of series; where that changed, one settles anew."""
+        later = self._clock() + settle_seconds
+        self._sqlite.execute("BEGIN IMMEDIATE")
+        self._sqlite.executemany(
             "INSERT INTO series (uid, study, slices, state, next_time) VALUES (?, ?, ?, ?, ?) "
             "ON CONFLICT (uid) DO UPDATE SET study = excluded.study, slices = excluded.slices, "
             "state = excluded.state, attempts = 0, error = '', next_time = excluded.next_time "
             "WHERE slices != excluded.slices",
-            (uid, study, slices, WAITING, self._clock() + settle_seconds),
+            [(*one, WAITING, later) for one in series],
         )
+        self._sqlite.execute("COMMIT")
 
     def due(self) -> list[SeriesState]:
         """Return the series whose time has come, the longest waiting first."""
