@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -34,6 +35,13 @@ class Maps(BaseModel):
     maps: dict[str, list[list[float]]]
 
 
+class SliceFinding(BaseModel):
+    """A finding on a slice, by a model with a map for each: where it peaks (row, column)."""
+
+    probability: float
+    peak: tuple[float, float]
+
+
 class Slice(BaseModel):
     """The prediction for one slice."""
 
@@ -45,19 +53,22 @@ class Slice(BaseModel):
     probabilities: dict[str, float]
     suspected: tuple[str, ...]
     size: tuple[int, int]
+    findings: dict[str, SliceFinding] | None = None
     evidence_maps: Maps | None = None
     overlay: str | None = None
 
 
 class Finding(BaseModel):
-    """A finding on the series: where it begins and ends (indices of slices), size in mm."""
+    """A finding on the series; `first`, `last` and `slices` are indices of slices."""
 
     finding: str
-    side: str | None = None
-    first: int | None = Field(None, alias="from")
-    last: int | None = Field(None, alias="to")
-    diameter_mm: float | None = None
-    probability: float | None = None
+    suspected: bool
+    probability: float
+    first: int | None
+    last: int | None
+    slices: list[int]
+    side: str | None
+    diameter_mm: float | None
 
 
 class Series(BaseModel):
@@ -99,7 +110,7 @@ class Shown:
         probability: of `name` on the slice; with "needs_review" of the most probable class; None
             with "not_a_kidney_ct".
         label: the class that `probability` is of.
-        finding: what the server says of the finding on the whole series, if it does.
+        series: what the server says of the series of the slice.
         box: top, left, bottom, right in pixels of the upright slice; 0 is its edge.
         mask: bool (H, W) of the upright slice, where the evidence lies; None: nowhere.
         overlay: data URL of the PNG that shows the evidence.
@@ -109,10 +120,15 @@ class Shown:
     name: str
     probability: float | None
     label: str
-    finding: Finding | None
+    series: Series
     box: tuple[float, float, float, float]
     mask: NDArray[np.bool_] | None
     overlay: str | None
+
+    @property
+    def finding(self) -> Finding | None:
+        """What the server says of the finding on the whole series, if it does."""
+        return next((one for one in self.series.findings if one.finding == self.name), None)
 
 
 class Server:
@@ -154,17 +170,24 @@ class Server:
         )  # fmt: skip
 
 
+def decision_of(answer: Answer) -> str:
+    """Return the decision on all stacks of a series; where they differ, a radiologist is needed."""
+    decisions = {one.decision for one in answer.series}
+    return decisions.pop() if len(decisions) == 1 else NEEDS_REVIEW
+
+
 def decisive_slices(answer: Answer) -> list[int]:
     """Return the indices of the slices that a result shows, the most telling first.
 
-    Those that the server calls decisive; where there are none, the middle slice.
+    Those that the server calls decisive; where there are none, the middle slice. The server makes
+    several series of one that has several stacks: each of them has its turn.
     """
-    series = answer.series[0]
-    found = series.decisive or [series.slices[len(series.slices) // 2]]
-    return found[:MOST_SHOWN]
+    of_stacks = [one.decisive or [one.slices[len(one.slices) // 2]] for one in answer.series]
+    turns = zip_longest(*of_stacks)
+    return [at for turn in turns for at in turn if at is not None][:MOST_SHOWN]
 
 
-def shown_regions(answer: Answer, details: Answer, files: Sequence[int]) -> list[Shown]:
+def shown_regions(answer: Answer, details: Answer, indices: Sequence[int]) -> list[Shown]:
     """Return what a result shows: each suspected finding of each decisive slice.
 
     A slice on which nothing is suspected is shown whole, so that a viewer has something to show.
@@ -172,29 +195,33 @@ def shown_regions(answer: Answer, details: Answer, files: Sequence[int]) -> list
     Args:
         answer: for all files of the series.
         details: for the decisive slices alone, with maps and overlays.
-        files: for each upload of `details`, its position in the series, from 0.
+        indices: of these slices in `answer`, in the order in which they were sent.
     """
-    series = answer.series[0]
-    said = {one.finding: one for one in series.findings}
-    suspected = {name for name, count in series.suspected.items() if count}
     shown: list[Shown] = []
     for one in sorted(details.predictions, key=lambda one: one.file):  # the most telling first
-        at = files[one.file - 1]
-        names = [name for name in one.suspected if name in suspected] or [_unsuspected(series, one)]
-        for name in sorted(names, key=lambda name: -one.probabilities.get(name, 0.0)):
-            maps, mask = one.evidence_maps, None
+        at = indices[one.file - 1]
+        series = answer.series[answer.predictions[at].series]
+        counted = {name for name, count in series.suspected.items() if count}
+        names = {name for name in one.suspected if name in counted} | {
+            found.finding for found in series.findings if found.suspected and at in found.slices
+        }
+        probabilities = one.probabilities | {
+            name: found.probability for name, found in (one.findings or {}).items()
+        }
+        for name in sorted(names, key=lambda name: -probabilities.get(name, 0.0)) or [
+            _unsuspected(series, one)
+        ]:
+            mask = _mask(one, name) if name in names else None
             label = one.label if name == NEEDS_REVIEW else name
-            if maps and name in maps.maps and name != NORMAL:
-                mask = evidence_mask(maps.maps[name], maps.region, one.size)
             shown.append(
                 Shown(
-                    file=at,
+                    file=answer.predictions[at].file - 1,
                     name=name,
-                    probability=one.probabilities.get(label),
+                    probability=probabilities.get(label),
                     label=label,
-                    finding=said.get(name),
-                    box=_box(mask, one.size),
-                    mask=mask if mask is not None and mask.any() else None,
+                    series=series,
+                    box=_box(mask, one, name),
+                    mask=mask,
                     overlay=one.overlay,
                 )
             )
@@ -238,15 +265,30 @@ def _unsuspected(series: Series, one: Slice) -> str:
     return one.label if series.decision == one.label else NEEDS_REVIEW
 
 
+def _mask(one: Slice, name: str) -> NDArray[np.bool_] | None:
+    maps = one.evidence_maps
+    if maps is None or name not in maps.maps:
+        return None
+    mask = evidence_mask(maps.maps[name], maps.region, one.size)
+    return mask if mask.any() else None
+
+
 def _box(
-    mask: NDArray[np.bool_] | None, size: tuple[int, int]
+    mask: NDArray[np.bool_] | None, one: Slice, name: str
 ) -> tuple[float, float, float, float]:
-    """Return the smallest box around the mask, or the middle of the slice."""
-    if mask is None or not mask.any():
-        margin = min(size) / 8  # room for a viewer's words
-        return margin, margin, size[0] - margin, size[1] - margin
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
+    """Return the smallest box around the mask, else one around the peak, else the middle."""
+    height, width = one.size
+    margin = min(one.size) / 8  # room for a viewer's words
+    if mask is not None:
+        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+        return float(rows[0]), float(columns[0]), float(rows[-1] + 1), float(columns[-1] + 1)
+    if one.findings and name in one.findings:
+        row, column = one.findings[name].peak
+        around, half = np.clip([row, column], 0, one.size), margin / 2
+        top, left = np.maximum(around - half, 0)
+        bottom, right = np.minimum(around + half, one.size)
+        return float(top), float(left), float(bottom), float(right)
+    return margin, margin, height - margin, width - margin
 
 
 def _parse(kind: type[_Body], answer: requests.Response) -> _Body:

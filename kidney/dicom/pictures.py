@@ -38,8 +38,8 @@ def build_captures(
     captures: list[Dataset] = []
     for number, at in enumerate(dict.fromkeys(one.file for one in shown), start=1):
         here = [one for one in shown if one.file == at]
-        lines = [finding_words(one, answer) for one in here]
-        lines.append(f"Series: {finding_code(answer.series[0].decision).meaning}")
+        lines = [finding_words(one) for one in here]
+        lines.append(f"Series: {finding_code(here[0].series.decision).meaning}")
         lines.append(f"{NOTICE}. Model {answer.model.sha256[:12]}")
         header = sources[at].header
         with warnings.catch_warnings():

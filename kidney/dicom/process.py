@@ -13,7 +13,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pydicom.uid import UID
 
-from kidney.dicom.answer import Answer, Server, decisive_slices, shown_regions
+from kidney.dicom.answer import Answer, Server, decision_of, decisive_slices, shown_regions
 from kidney.dicom.archive import Archive, FinalError, TransientError
 from kidney.dicom.settings import Settings
 from kidney.dicom.sources import NO_SLICES, Source, derived_uid, read_sources, report_uid
@@ -166,14 +166,12 @@ class Process:
         self._reached("fetched")
         answer = self._server.predict([one.data for one in sources])
         self._reached("answered")
-        if len(answer.series) != 1:
-            raise FinalError("several-series")
         # Of what was fetched: slices may have come since they were listed.
         uid = report_uid([one.uid for one in sources], answer.model.sha256)
         if uid in there:
             return "", uid
         self._store(series, sources, answer, uid, there)
-        return answer.series[0].decision, uid
+        return decision_of(answer), uid
 
     def _store(
         self,
@@ -187,11 +185,12 @@ class Process:
         from kidney.dicom.pictures import build_captures, build_segmentation
         from kidney.dicom.report import build_report
 
-        files = [answer.predictions[at].file - 1 for at in decisive_slices(answer)]
-        details = self._server.predict([sources[at].data for at in files], shown=True)
+        indices = decisive_slices(answer)
+        files = [sources[answer.predictions[at].file - 1].data for at in indices]
+        details = self._server.predict(files, shown=True)
         if details.model.sha256 != answer.model.sha256:
             raise TransientError("server-model-changed")
-        shown = shown_regions(answer, details, files)
+        shown = shown_regions(answer, details, indices)
         previous = series.result if series.result in there else (there[-1] if there else None)
         reports = derived_uid("reports", series.uid)
         report = build_report(

@@ -74,7 +74,7 @@ def finding_code(name: str) -> CodedConcept:
     return FINDINGS.get(name) or CodedConcept(name[:16], _OWN, name.replace("_", " ").capitalize())
 
 
-def finding_words(shown: Shown, answer: Answer) -> str:
+def finding_words(shown: Shown) -> str:
     """Return what a box says: finding, side, probability, size and slices."""
     finding, words = shown.finding, [str(finding_code(shown.name).meaning)]
     if finding and finding.side:
@@ -84,7 +84,7 @@ def finding_words(shown: Shown, answer: Answer) -> str:
     if finding and finding.diameter_mm:
         words.append(f"{finding.diameter_mm:.0f} mm")
     if finding and finding.first is not None and finding.last is not None:
-        start = answer.series[0].slices[0]
+        start = shown.series.slices[0]
         words.append(f"slices {finding.first - start + 1} to {finding.last - start + 1}")
     return ", ".join(words)
 
@@ -123,7 +123,7 @@ def build_report(
             observation_context=_observer(answer),
             procedure_reported=CodedConcept("77477000", "SCT", "Computed Tomography"),
             imaging_measurements=[
-                _group(one, number, sources[one.file], answer, uid, algorithm)
+                _group(one, number, sources[one.file], uid, algorithm)
                 for number, one in enumerate(shown, start=1)
             ],
             title=codes.DCM.ImagingMeasurementReport,
@@ -166,7 +166,6 @@ def _group(
     shown: Shown,
     number: int,
     source: Source,
-    answer: Answer,
     uid: UID,
     algorithm: AlgorithmIdentification,
 ) -> PlanarROIMeasurementsAndQualitativeEvaluations:
@@ -175,7 +174,7 @@ def _group(
     site = FindingSite(KIDNEY, laterality=_side(shown.finding))
     return PlanarROIMeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
-            uid=derived_uid("region", uid, str(number)), identifier=finding_words(shown, answer)
+            uid=derived_uid("region", uid, str(number)), identifier=finding_words(shown)
         ),
         referenced_region=ImageRegion(
             graphic_type=GraphicTypeValues.POLYLINE,
@@ -188,7 +187,7 @@ def _group(
         finding_sites=[site] if shown.name != NOT_A_KIDNEY_CT else None,
         measurements=_measurements(shown),
         qualitative_evaluations=[
-            QualitativeEvaluation(_DECISION, finding_code(answer.series[0].decision))
+            QualitativeEvaluation(_DECISION, finding_code(shown.series.decision))
         ],
         algorithm_id=algorithm,
     )
@@ -202,7 +201,7 @@ def _measurements(shown: Shown) -> list[Measurement]:
     found = []
     if shown.probability is not None:
         found.append((_probability_of(shown), 100 * shown.probability, _PERCENT))
-    if shown.finding and shown.finding.probability is not None:
+    if shown.finding:
         found.append((_IN_SERIES, 100 * shown.finding.probability, _PERCENT))
     if shown.finding and shown.finding.diameter_mm is not None:
         found.append((_DIAMETER, shown.finding.diameter_mm, _MM))

@@ -89,7 +89,8 @@ def read_sources(files: Sequence[bytes]) -> list[Source]:
 
     Raises:
         FinalError: a file cannot be read, or names its study, its series or itself by no UID; a
-            file has several frames; or none is a slice (one of NO_SLICES).
+            file has several frames; the files are of several patients; or none is a slice (one of
+            NO_SLICES).
     """
     sources: list[Source] = []
     with warnings.catch_warnings():
@@ -105,6 +106,8 @@ def read_sources(files: Sequence[bytes]) -> list[Source]:
                 raise
             except Exception as error:  # pydicom parses what the file claims, and fails in any way
                 raise FinalError(f"source-{type(error).__name__}") from None
+    if len({str(one.header.PatientID) for one in sources}) > 1:
+        raise FinalError("several-patients")
     if all("LOCALIZER" in (one.header.get("ImageType") or []) for one in sources):
         raise FinalError(NO_SLICES[1] if sources else NO_SLICES[0])
     return sources

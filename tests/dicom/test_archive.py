@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kidney.dicom.archive import FinalError, TransientError, check_stored, split_multipart
+from kidney.dicom.sources import read_sources
 from kidney.dicom.state import State
 from tests.dicom.conftest import NORMAL, ct
 from tests.helpers.dicom_files import changed
@@ -96,9 +97,16 @@ def test_pauses_double_up_to_the_limit(orthanc: Orthanc, process: Make, tmp_path
 
 def test_what_cannot_be_answered_fails_by_its_kind(orthanc: Orthanc, process: Make):
     orthanc.push(changed(multi_frame(), SOPClassUID="1.2.840.10008.5.1.4.1.1.2.1"))
-    large = ct(NORMAL)
-    orthanc.push(*large)
+    orthanc.push(*ct(NORMAL))
     worker = process(max_slices=3)
     worker.once()
-    assert {one.error for one in worker._state.troubled()} == {"multi-frame", "too-many-slices"}
+    assert {one.error for one in worker._state.troubled()} == {
+        "multi-frame", "too-many-slices"
+    }  # fmt: skip
     assert {one.state for one in worker._state.troubled()} == {"failed"}
+
+
+def test_files_of_several_patients_are_no_series():
+    files = [*ct(NORMAL, PatientID="P1"), *ct(NORMAL, PatientID="P2")]
+    with pytest.raises(FinalError, match="several-patients"):
+        read_sources(files)

@@ -16,7 +16,15 @@ from tests.helpers.orthanc import Orthanc, complaints, read
 
 pytest.importorskip("highdicom", reason="needs the extra dicom")
 
-from kidney.dicom.answer import Answer, Finding, Shown, evidence_mask
+from kidney.dicom.answer import (
+    Answer,
+    Shown,
+    SliceFinding,
+    decision_of,
+    decisive_slices,
+    evidence_mask,
+    shown_regions,
+)
 from kidney.dicom.report import build_report, finding_words
 from kidney.dicom.sources import read_sources
 
@@ -199,20 +207,9 @@ def test_a_report_on_300_slices_is_small_and_quick():
         for number in range(300)
     ]  # fmt: skip
     sources = read_sources(files)
-    answer = Answer.model_validate(
-        {
-            "model": {"run": "r", "code": "c", "sha256": "0" * 64},
-            "predictions": [],
-            "series": [
-                {"kind": "dicom", "slices": list(range(300)), "probabilities": {}, "label": "tumor",
-                 "decision": "needs_review", "decisive": list(range(8)), "suspected": {"tumor": 8}}
-            ],
-        }
-    )  # fmt: skip
-    shown = [
-        Shown(at, "tumor", 0.5, "tumor", None, (8.0, 8.0, 16.0, 16.0), None, None)
-        for at in range(8)
-    ]
+    answer = said(list(range(300)), list(range(8)))
+    box = (8.0, 8.0, 16.0, 16.0)
+    shown = [Shown(at, "tumor", 0.5, "tumor", answer.series[0], box, None, None) for at in range(8)]
     began = time.process_time()
     report = build_report(
         sources, answer, shown, generate_uid(), generate_uid(), 1, None
@@ -232,19 +229,44 @@ def test_a_mask_holds_the_cells_of_the_peak_and_is_clipped():
     assert not evidence_mask([[-1.0]], (0.0, 0.0, 5.0, 8.0), (5, 8)).any()
 
 
-def test_what_the_server_says_of_a_finding_is_in_its_words():
-    finding = Finding.model_validate(
-        {"finding": "tumor", "side": "left", "from": 12, "to": 14, "diameter_mm": 23.4}
-    )
-    answer = Answer.model_validate(
+def said(slices: list[int], decisive: list[int], **found: object) -> Answer:
+    """Return an answer on a tumour, as the server gives it."""
+    finding = {
+        "finding": "tumor", "suspected": True, "probability": 0.7, "side": None, "first": None,
+        "last": None, "slices": decisive, "diameter_mm": None,
+    }  # fmt: skip
+    series = {
+        "kind": "dicom", "slices": slices, "probabilities": {}, "label": "tumor",
+        "decision": "needs_review", "decisive": decisive, "suspected": {"tumor": 0},
+        "findings": [finding | found] if found else [],
+    }  # fmt: skip
+    one = {
+        "frame": 1, "series": 0, "decision": "normal", "label": "normal", "suspected": [],
+        "probabilities": {"normal": 0.9, "tumor": 0.1}, "size": [64, 64],
+    }  # fmt: skip
+    return Answer.model_validate(
         {
             "model": {"run": "r", "code": "c", "sha256": "0" * 64},
-            "predictions": [],
-            "series": [
-                {"kind": "dicom", "slices": [10, 11, 12, 13, 14], "probabilities": {},
-                 "label": "tumor", "decision": "tumor", "decisive": [12], "suspected": {"tumor": 3}}
-            ],
+            "predictions": [one | {"file": at + 1} for at in range(len(slices))],
+            "series": [series],
         }
-    )  # fmt: skip
-    shown = Shown(2, "tumor", 0.81, "tumor", finding, (0.0, 0.0, 1.0, 1.0), None, None)
-    assert finding_words(shown, answer) == "Renal mass, left, 81%, 23 mm, slices 3 to 5"
+    )
+
+
+def test_what_the_server_says_of_a_finding_is_shown():
+    answer = said([0, 1, 2, 3, 4], [3], side="left", first=2, last=4, diameter_mm=23.4)
+    details = said([0], [0])
+    details.predictions[0].findings = {"tumor": SliceFinding(probability=0.81, peak=(20.0, 63.0))}
+    (shown,) = shown_regions(answer, details, decisive_slices(answer))
+    assert finding_words(shown) == "Renal mass, left, 81%, 23 mm, slices 3 to 5"
+    assert (shown.file, shown.name) == (3, "tumor")
+    assert shown.box == (16.0, 59.0, 24.0, 64.0)  # around the peak, and in the slice
+
+
+def test_stacks_of_one_series_take_turns():
+    answer = said([0, 1, 2, 3, 4], [0, 1])
+    answer.series.append(
+        answer.series[0].model_copy(update={"slices": [5, 6, 7], "decisive": [], "decision": "x"})
+    )
+    assert decisive_slices(answer) == [0, 6, 1]
+    assert decision_of(answer) == "needs_review"
