@@ -68,7 +68,6 @@ def build_captures(
                 transfer_syntax_uid=JPEGLSLossless,
             )
         capture.SpecificCharacterSet = header.SpecificCharacterSet
-        capture.PatientName = header.PatientName
         capture.BodyPartExamined = "ABDOMEN"  # without it, a side of the body is asked for
         capture.SeriesDescription = f"Kidney AI: {NOTICE}"
         capture.DerivationDescription = f"Slice with the evidence of the model. {NOTICE}."
