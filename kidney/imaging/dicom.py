@@ -20,6 +20,7 @@ from kidney.imaging.dicom_header import (
     normal_of,
     read_header,
     shown_modality,
+    upright_turns,
 )
 from kidney.imaging.dicom_pixels import stored_frames
 from kidney.imaging.windows import MAX_HU, MIN_HU
@@ -178,18 +179,12 @@ def _upright(dataset: pydicom.Dataset, hu: NDArray[np.int16]) -> NDArray[np.int1
     if row is None or column is None or normal is None:
         return hu
     hu = _in_order(dataset, hu, normal)
-    # Which axis of the patient should run to the right of the picture, and which downwards.
-    right, down = {
-        2: ((1, 0, 0), (0, 1, 0)),  # axial: to the left, to the back
-        1: ((1, 0, 0), (0, 0, -1)),  # coronal: to the left, to the feet
-        0: ((0, 1, 0), (0, 0, -1)),  # sagittal: to the back, to the feet
-    }[int(np.argmax(np.abs(normal)))]
-    if abs(row @ right) < abs(column @ right):
+    transposed, left_right, up_down = upright_turns(row, column)
+    if transposed:
         hu = hu.transpose(0, 2, 1)
-        row, column = column, row
-    if row @ right < 0:
+    if left_right:
         hu = hu[:, :, ::-1]
-    if column @ down < 0:
+    if up_down:
         hu = hu[:, ::-1]
     return np.ascontiguousarray(hu)
 

@@ -187,6 +187,28 @@ def normal_of(row: Axis, column: Axis) -> Axis:
     return turned
 
 
+def upright_turns(row: Axis, column: Axis) -> tuple[bool, bool, bool]:
+    """Return what brings a slice into the radiological convention; see `geometry_of` for `row`.
+
+    Returns:
+        Whether the slice has to be, in this order, transposed, mirrored from left to right, and
+        mirrored from top to bottom.
+    """
+    normal = normal_of(row, column)
+    if row is None or column is None or normal is None:
+        return False, False, False
+    # Which axis of the patient should run to the right of the picture, and which downwards.
+    right, down = {
+        2: ((1, 0, 0), (0, 1, 0)),  # axial: to the left, to the back
+        1: ((1, 0, 0), (0, 0, -1)),  # coronal: to the left, to the feet
+        0: ((0, 1, 0), (0, 0, -1)),  # sagittal: to the back, to the feet
+    }[int(np.argmax(np.abs(normal)))]
+    transposed = bool(abs(row @ right) < abs(column @ right))
+    if transposed:
+        row, column = column, row
+    return transposed, bool(row @ right < 0), bool(column @ down < 0)
+
+
 def _plane(normal: Axis) -> str:
     if normal is None:
         return ""

@@ -9,7 +9,7 @@ from tests.helpers.shell_blocks import shell_lines
 
 ROOT = Path(__file__).parents[2]
 # These have tests of their own.
-ELSEWHERE = ("container.md", "deployment.md", "scaling.md")
+ELSEWHERE = ("container.md", "deployment.md", "pacs.md", "scaling.md")
 # In the order in which somebody who follows them would: what one leaves, the next one may use.
 ORDER = (
     "README.md", "docs/data.md", "docs/training.md", "docs/evaluation.md", "docs/artifact.md",
