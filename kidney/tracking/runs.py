@@ -319,19 +319,7 @@ def unlike_settings(tracking: Tracking, run_id: str, other: str) -> list[str]:
 
 
 def _run(tracking: Tracking, run_id: str) -> Run | None:
-<<<<<<< HEAD
-    try:
-        return tracking.client().get_run(run_id)
-    except MlflowException as error:
-        if error.error_code in _GONE:
-            return None
-        raise ArtifactError(
-            f"Expected {tracking.shown} to know whether run {run_id} is there, but: {error}.",
-            "Run the command again when the tracking store answers; nothing is lost.",
-        ) from error
-=======
     return _of_known(tracking, run_id, lambda: tracking.client().get_run(run_id))
->>>>>>> house
 
 
 def download_files(tracking: Tracking, run_id: str, names: Iterable[str], folder: Path) -> None:
