@@ -18,7 +18,7 @@ from tests.helpers.tiny_model import CARD, write_tiny_model
 def test_the_sample_is_a_ct_slice():
     image = read_dicom(warm_up.sample(), "the sample")
     assert (image.hu.min(), image.hu.max()) == (-1024, 0)
-    assert image.header.view == "axial"
+    assert image.header.plane == "axial"
 
 
 @pytest.mark.parametrize("part", ["decode", "encode"])
