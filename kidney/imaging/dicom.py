@@ -1,25 +1,26 @@
 """DICOM files to Hounsfield units, upright and within limits."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from PIL import Image
 from pydicom.pixels.processing import apply_modality_lut
+from pydicom.uid import UID, ExplicitVRBigEndian
 
 from kidney.errors import ImageError, ImageSizeError, ImageTypeError, NoSliceError
 from kidney.imaging.dicom_file import broken, open_dataset
 from kidney.imaging.dicom_header import (
     DicomHeader,
-    first,
     geometry_of,
     header_of,
+    needed,
     normal_of,
     read_header,
-    shown_modality,
     upright_turns,
 )
 from kidney.imaging.dicom_pixels import stored_frames
@@ -31,6 +32,11 @@ MAX_PIXELS = 300_000_000  # of all frames together: 1,100 slices of 512 x 512, 0
 MAX_FRAME_PIXELS = 16_000_000  # of one frame
 MAX_FRAMES = 4_000
 MIN_SIDE = 32
+_AIR, _SOME_AIR = -900, -300  # HU: air lies at -1000; part of a pixel of it is enough for doubt
+_TISSUE = 300  # HU: fat, water, blood and organs lie between this and its negative
+_MOST_AT_LIMIT = 0.2  # share of pixels at the highest value
+_SQUARE = 0.01  # of the aspect of pixels
+_MOST_SIDE = 4_096
 
 
 @dataclass(frozen=True)
@@ -82,9 +88,13 @@ def read_dicom(
         _check_size(header, name, max_pixels, max_frames, max_frame_pixels)
         hu = np.empty((header.frames, header.rows, header.columns), dtype=np.int16)
         frames = stored_frames(dataset, header, name)
+        doubts: set[str] = set()
         for frame, stored in zip(range(header.frames), frames, strict=True):
-            hu[frame] = _hounsfield(dataset, stored, frame)
-        return DicomImage(header, _upright(dataset, hu))
+            hu[frame], doubt = _hounsfield(dataset, stored, frame, name)
+            doubts |= doubt
+        doubts |= _stored_doubts(dataset) | _doubts(hu)
+        header = replace(header, doubts=tuple(sorted(doubts)))
+        return DicomImage(header, _upright(dataset, _square(hu, header.aspect)))
     except ImageError:
         raise
     except Exception as error:  # values are parsed when they are asked for; see open_dataset
@@ -92,16 +102,12 @@ def read_dicom(
 
 
 def _check_kind(dataset: pydicom.Dataset, header: DicomHeader, name: str) -> None:
-    if "PixelData" not in dataset or header.rows < 1 or header.columns < 1:
+    if unfit := header.unfit or (
+        "" if "PixelData" in dataset else "a DICOM file without a picture"
+    ):
         raise NoSliceError(
-            f"Expected {name} to be a CT slice, got a DICOM file without a picture.",
-            "Send the CT slices of the series, not its reports, directories or structures.",
-        )
-    if header.modality != "CT":
-        raise NoSliceError(
-            f"Expected {name} to be CT, got {shown_modality(header.modality)}: only CT has "
-            "Hounsfield units.",
-            "Send CT slices.",
+            f"Expected {name} to be a CT slice, got {unfit}.",
+            "Send the original CT slices of the series, not its reports, scouts, maps or captures.",
         )
     grey = str(dataset.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME")
     if dataset.get("SamplesPerPixel", 1) != 1 or not grey:
@@ -140,25 +146,99 @@ def _check_size(
         )
 
 
-def _hounsfield(dataset: pydicom.Dataset, stored: NDArray[Any], frame: int) -> NDArray[np.int16]:
-    """Return HU of one frame of stored values."""
+def _hounsfield(
+    dataset: pydicom.Dataset, stored: NDArray[Any], frame: int, name: str
+) -> tuple[NDArray[np.int16], set[str]]:
+    """Return HU of one frame of stored values, and what is doubtful about its padding."""
     if dataset.get("ModalityLUTSequence"):
         values = apply_modality_lut(stored, dataset)
     else:
-        group = "PixelValueTransformationSequence"
-        slope = float((first(dataset, group, "RescaleSlope", frame) or [1])[0])
-        intercept = float((first(dataset, group, "RescaleIntercept", frame) or [0])[0])
-        if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-            raise ValueError(f"slope {slope:g} and intercept {intercept:g} give no HU")
+        slope, intercept = _rescale(dataset, stored, frame, name)
         if slope == 1 and intercept.is_integer() and abs(intercept) < 1 << 20:
             values = stored.astype(np.int32) + np.int32(intercept)
         else:
             values = np.rint(stored.astype(np.float64) * slope + intercept)
     hu: NDArray[np.int16] = np.clip(values, MIN_HU, MAX_HU).astype(np.int16)
     padding = _padding(dataset, stored.dtype)
-    if padding is not None:
-        hu[(stored >= padding[0]) & (stored <= padding[1])] = MIN_HU
-    return hu
+    if padding is None:
+        return hu, set()
+    never = (stored >= padding[0]) & (stored <= padding[1])
+    if (abs(hu[never]) < _TISSUE).any():
+        # Taken at its word, it would turn water, fat or kidney to air.
+        return hu, {"its padding value lies among those of tissue, so it was not taken for padding"}
+    hu[never] = MIN_HU
+    return hu, set()
+
+
+def _rescale(
+    dataset: pydicom.Dataset, stored: NDArray[Any], frame: int, name: str
+) -> tuple[float, float]:
+    """Return slope and intercept of one frame.
+
+    They are of type 1 in CT images. Where both are missing, signed numbers among which there is air
+    are Hounsfield units already; anything else would be a guess that is wrong by a thousand.
+    """
+    group = "PixelValueTransformationSequence"
+    found: dict[str, float] = {}
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        if values := needed(dataset, group, keyword, frame, name):
+            found[keyword] = values[0]
+    if not found and stored.dtype.kind == "i" and stored.min() <= _AIR:
+        return 1.0, 0.0
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        if keyword not in found:
+            raise ImageError(
+                f"Expected {name} to have {keyword}, which turns its numbers into Hounsfield "
+                "units, but it is missing.",
+                "Export the series again from the archive: in CT images the element is required.",
+            )
+    slope, intercept = found["RescaleSlope"], found["RescaleIntercept"]
+    if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
+        raise ValueError(f"slope {slope:g} and intercept {intercept:g} give no HU")
+    return slope, intercept
+
+
+def _stored_doubts(dataset: pydicom.Dataset) -> set[str]:
+    """Return what the header says of stored values and these contradict."""
+    bits = int(dataset.get("BitsStored") or 16)
+    native = not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated
+    if native and dataset.BitsAllocated == 16 and bits < 16 and not dataset.PixelRepresentation:
+        size = len(dataset.PixelData) // 2 * 2
+        order = ">u2" if dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<u2"
+        if (np.frombuffer(dataset.PixelData[:size], order) >> bits).any():
+            return {"some numbers have more bits than the header says"}
+    return set()
+
+
+def _doubts(hu: NDArray[np.int16]) -> set[str]:
+    """Return why numbers may be no Hounsfield units: a body has air around it or in it."""
+    if (hu >= MAX_HU).mean() > _MOST_AT_LIMIT:
+        return {"many numbers lie above all that a scanner gives, as if a sign was lost"}
+    if hu.min() > _SOME_AIR:
+        return {"nothing in the slice is air, so its numbers may be no Hounsfield units"}
+    if hu.max() <= _SOME_AIR:
+        return {"everything in the slice is air, so its numbers may be no Hounsfield units"}
+    return set()
+
+
+def _square(hu: NDArray[np.int16], aspect: float) -> NDArray[np.int16]:
+    """Return frames (N, H, W) with square pixels of the smaller distance; linear in between."""
+    if abs(aspect - 1) < _SQUARE:
+        return hu
+    height, width = hu.shape[1:]
+    size = (
+        (width, min(round(height * aspect), _MOST_SIDE))
+        if aspect > 1
+        else (min(round(width / aspect), _MOST_SIDE), height)
+    )
+    resized = [
+        Image.fromarray(one.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+        for one in hu
+    ]
+    square: NDArray[np.int16] = np.rint(np.stack([np.asarray(one) for one in resized])).astype(
+        np.int16
+    )
+    return square
 
 
 def _padding(dataset: pydicom.Dataset, dtype: np.dtype[Any]) -> tuple[int, int] | None:
@@ -166,7 +246,8 @@ def _padding(dataset: pydicom.Dataset, dtype: np.dtype[Any]) -> tuple[int, int] 
     if dataset.get("PixelPaddingValue") is None:
         return None
     limits = [int(dataset.PixelPaddingValue)]
-    limits.append(int(dataset.get("PixelPaddingRangeLimit") or limits[0]))
+    last = dataset.get("PixelPaddingRangeLimit")
+    limits.append(limits[0] if last is None else int(last))
     if dtype.kind == "i":  # writers put 63,536 where -2,000 is meant
         limits = [limit - (1 << 16) if limit >= 1 << 15 else limit for limit in limits]
     return min(limits), max(limits)

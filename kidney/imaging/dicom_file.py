@@ -33,13 +33,14 @@ _HEADER = (
     "ContrastBolusAgentSequence", "SliceThickness", "SpacingBetweenSlices", "PatientID",
     "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "ImagePositionPatient",
     "ImageOrientationPatient", "PixelSpacing", "NumberOfFrames", "Rows", "Columns",
-    "WindowCenter", "WindowWidth", "SharedFunctionalGroupsSequence",
+    "WindowCenter", "WindowWidth", "RescaleType", "AcquisitionNumber", "ModalityLUTSequence",
+    "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
 )  # fmt: skip
 _PIXELS = (
     "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept",
-    "RescaleSlope", "ModalityLUTSequence", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
+    "RescaleSlope", "ExtendedOffsetTable", "ExtendedOffsetTableLengths",
     "PixelData",
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.multival import MultiValue
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     EnhancedCTImageStorage,
     LegacyConvertedEnhancedCTImageStorage,
@@ -27,6 +28,7 @@ _OTHER_MODALITIES = {  # the usual ones of DICOM PS3.3 C.7.3.1.1.1
     "CR", "DOC", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTPLAN",
     "RTSTRUCT", "SC", "SEG", "SR", "US", "XA",
 }  # fmt: skip
+_UNITS = ("OD", "US", "MGML", "Z_EFF", "ED", "EDW", "PCT")  # of PS3.3 C.11.1.1.2
 _NOT_GIVEN = ("", "NO", "NONE", "N", "NA", "N/A", "WITHOUT", "UNENHANCED", "NO CONTRAST")
 
 
@@ -42,18 +44,23 @@ class DicomHeader:
         series_uid: SeriesInstanceUID.
         sop_uid: SOPInstanceUID.
         instance: InstanceNumber, None where absent.
+        acquisition: AcquisitionNumber, None where absent.
         rows: of a frame as stored, 1 or more; 0 where the file holds no picture.
         columns: of a frame as stored.
         frames: 1 or more.
         plane: "axial", "coronal", "sagittal", "oblique", or "" where no orientation is given.
         position: of the (first) frame in mm along the normal of the slices, None where unknown;
             it grows towards the head, the front or the patient's right.
-        pixel_mm: distance of rows.
+        normal: unit normal of the slices, as for `normal_of`; None where unknown.
+        pixel_mm: distance of rows and of columns once pixels are square: the smaller one.
+        aspect: distance of rows divided by that of columns, 1 where unknown.
         left_first: whether the first column is the patient's left, as a rule it is the right; None
             where columns do not run across the patient, or are not known to.
         slice_mm: SpacingBetweenSlices, else SliceThickness.
         contrast: "enhanced" where a contrast agent is named; "" proves nothing.
         window: the first window of the file, None where there is no sensible one.
+        unfit: why it is no CT slice, "" where it is one.
+        doubts: why its numbers may be no Hounsfield units; of `read_dicom`, which sees pixels.
     """
 
     modality: str
@@ -63,16 +70,21 @@ class DicomHeader:
     series_uid: str
     sop_uid: str
     instance: int | None
+    acquisition: int | None
     rows: int
     columns: int
     frames: int
     plane: str
     position: float | None
+    normal: tuple[float, float, float] | None
     pixel_mm: float
+    aspect: float
     left_first: bool | None
     slice_mm: float
     contrast: str
     window: Window | None
+    unfit: str = ""
+    doubts: tuple[str, ...] = ()
 
 
 def read_header(data: bytes | Path, name: str) -> DicomHeader:
@@ -98,6 +110,10 @@ def header_of(dataset: pydicom.Dataset) -> DicomHeader:
     """Return the header of what `open_dataset` returned; odd values raise what pydicom raises."""
     row, column, position = geometry_of(dataset)
     normal = normal_of(row, column)
+    spacing = [
+        _length([value]) for value in first(dataset, "PixelMeasuresSequence", "PixelSpacing")
+    ]
+    square = len(spacing) != 2 or any(map(math.isnan, spacing))
     return DicomHeader(
         modality=modality_of(dataset),
         image_type=tuple(str(part) for part in _many(dataset, "ImageType")),
@@ -106,17 +122,48 @@ def header_of(dataset: pydicom.Dataset) -> DicomHeader:
         series_uid=_text(dataset, "SeriesInstanceUID"),
         sop_uid=_text(dataset, "SOPInstanceUID"),
         instance=_whole(dataset, "InstanceNumber"),
+        acquisition=_whole(dataset, "AcquisitionNumber"),
         rows=_whole(dataset, "Rows") or 0,
         columns=_whole(dataset, "Columns") or 0,
         frames=max(_whole(dataset, "NumberOfFrames") or 1, 1),
         plane=_plane(normal),
         position=None if normal is None or position is None else float(normal @ position),
-        pixel_mm=_length(first(dataset, "PixelMeasuresSequence", "PixelSpacing")),
+        normal=None if normal is None else (float(normal[0]), float(normal[1]), float(normal[2])),
+        pixel_mm=min(spacing) if spacing and not square else _length(spacing),
+        aspect=1.0 if square else spacing[0] / spacing[1],
         left_first=None if row is None or abs(row[0]) < _STRAIGHT else bool(row[0] < 0),
         slice_mm=_slice_mm(dataset),
         contrast="enhanced" if _has_contrast(dataset) else "",
         window=_window(dataset),
+        unfit=_unfit(dataset),
     )
+
+
+def _unfit(dataset: pydicom.Dataset) -> str:
+    """Return why an object holds no Hounsfield units, "" where it does.
+
+    Only the CT image classes do (PS3.3 A.3, A.38, A.70), and of these those whose rescaled values
+    have the unit HU (C.11.1.1.2): an iodine map has the same class and another unit.
+    """
+    modality, uid = modality_of(dataset), _text(dataset, "SOPClassUID")
+    if not (_whole(dataset, "Rows") or 0) or not (_whole(dataset, "Columns") or 0):
+        return "a DICOM file without a picture"
+    if modality != "CT":
+        return f"{shown_modality(modality)}: only CT has Hounsfield units"
+    if uid and uid not in CT_CLASSES:
+        kind = UID(uid).name if UID(uid).name != uid else "another class"
+        return f"{kind}: only CT images have Hounsfield units"
+    if "LOCALIZER" in (str(part).upper() for part in _many(dataset, "ImageType")):
+        return "a localizer: it shows where slices lie and is none"
+    lut = dataset.get("ModalityLUTSequence")
+    units = [_text(lut[0], "ModalityLUTType")] if lut else []
+    units += [str(one) for one in first(dataset, "PixelValueTransformationSequence", "RescaleType")]
+    for unit in units:
+        if unit.strip().upper() not in ("", "HU", "HU_MOD"):
+            known = unit.strip().upper() in _UNITS
+            named = f"the unit {unit.strip().upper()}" if known else "another unit"
+            return f"{named} where Hounsfield units were expected"
+    return ""
 
 
 def modality_of(dataset: pydicom.Dataset) -> str:
@@ -130,7 +177,9 @@ def shown_modality(modality: str) -> str:
     return f"modality {modality}" if modality in _OTHER_MODALITIES else "another modality"
 
 
-def first(dataset: pydicom.Dataset, macro: str, keyword: str, frame: int = 0) -> list[Any]:
+def first(
+    dataset: pydicom.Dataset, macro: str, keyword: str, frame: int = 0, strict: str = ""
+) -> list[Any]:
     """Return the values of an element as a list, empty where it is absent.
 
     Args:
@@ -139,6 +188,11 @@ def first(dataset: pydicom.Dataset, macro: str, keyword: str, frame: int = 0) ->
             goes before the shared one, and an element outside of groups before both.
         keyword: of the element.
         frame: number of the frame, from 0.
+        strict: how errors call the file where a value that cannot be read is one; "": it is
+            unknown.
+
+    Raises:
+        ImageError: see `strict`.
     """
     places = [dataset]
     for groups, index in (
@@ -151,7 +205,31 @@ def first(dataset: pydicom.Dataset, macro: str, keyword: str, frame: int = 0) ->
     for place in places:
         if values := _many(place, keyword):
             return values
+        if strict and keyword in place and place[keyword].is_empty is False:
+            raise _no_number(keyword, strict)
     return []
+
+
+def needed(
+    dataset: pydicom.Dataset, macro: str, keyword: str, frame: int, name: str
+) -> list[float]:
+    """Return the numbers of an element that a slice cannot be read without, [] where it is absent.
+
+    Raises:
+        ImageError: it holds what is no number; its value, which may be anything, is not quoted.
+    """
+    values = first(dataset, macro, keyword, frame, strict=name)
+    numbers = [_number(value) for value in values[:1]]
+    if any(map(math.isnan, numbers)):
+        raise _no_number(keyword, name)
+    return numbers
+
+
+def _no_number(keyword: str, name: str) -> ImageError:
+    return ImageError(
+        f"Expected {keyword} of {name} to be a number with a point, but it is other text.",
+        "Export the series again from the archive, or mend the element.",
+    )
 
 
 def geometry_of(dataset: pydicom.Dataset, frame: int = 0) -> tuple[Axis, Axis, Axis]:
@@ -238,34 +316,48 @@ def _window(dataset: pydicom.Dataset) -> Window | None:
     if not center or not width:
         return None
     try:
-        return Window(center=float(center[0]), width=float(width[0]))
+        return Window(center=_number(center[0]), width=_number(width[0]))
     except ConfigError:
         return None
 
 
 def _many(dataset: pydicom.Dataset, keyword: str) -> list[Any]:
-    value = dataset.get(keyword)
+    """Return the values of an element; one that cannot be read is unknown, as if it were absent."""
+    try:
+        value = dataset.get(keyword)
+    except Exception:  # values are parsed here, and pydicom raises many kinds for odd ones
+        return []
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, MultiValue) else [value]
 
 
 def _text(dataset: pydicom.Dataset, keyword: str) -> str:
-    return str(dataset.get(keyword) or "").strip()
+    return "\\".join(str(part) for part in _many(dataset, keyword)).strip()
 
 
 def _whole(dataset: pydicom.Dataset, keyword: str) -> int | None:
     values = _many(dataset, keyword)
-    return int(values[0]) if values else None
+    try:
+        return int(values[0]) if values else None
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _length(values: list[Any]) -> float:
-    length = float(values[0]) if values else math.nan
+    length = _number(values[0]) if values else math.nan
     return length if 0 < length < math.inf else math.nan
 
 
 def _axis(values: list[Any], size: int) -> Axis:
     if len(values) != size:
         return None
-    axis = np.array([float(value) for value in values])
+    axis = np.array([_number(value) for value in values])
     return axis if np.isfinite(axis).all() else None

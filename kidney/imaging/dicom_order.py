@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
 
-from kidney.imaging.dicom_header import DicomHeader, shown_modality
+from kidney.imaging.dicom_header import DicomHeader
 
 _File = tuple[str, DicomHeader]
+_PARALLEL = 0.996  # cosine of 5 degrees between the normals of slices of one stack
+_MOST_SCOUTS = 2  # slices of another orientation that make no stack
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Series:
 def group_series(
     headers: Sequence[tuple[str, DicomHeader]],
 ) -> tuple[list[Series], list[tuple[str, str]]]:
-    """Group files into series and sort them.
+    """Group files into series, part these into stacks of one orientation, and sort them.
 
     Files belong together when study, series and patient are the same: some anonymisers write one
     UID into all files. Where the series has no UID (others blank it), the folder takes its place.
@@ -59,13 +61,18 @@ def group_series(
     groups: dict[tuple[str, str, str], list[_File]] = {}
     refused = []
     for name, header in sorted(headers, key=lambda entry: entry[0]):
-        if reason := _unfit(header):
-            refused.append((name, reason))
+        if header.unfit:
+            refused.append((name, header.unfit))
             continue
         folder = "" if header.series_uid else str(PurePath(name).parent)
         groups.setdefault((header.study_uid, header.series_uid, folder), []).append((name, header))
-    found = [_series(files) for group in groups.values() for files in _by_patient(group)]
-    return sorted(found, key=lambda series: series.names), refused
+    found = []
+    for group in groups.values():
+        for files in _by_patient(group):
+            stacks, others = _stacks(files)
+            found += [_series(stack) for stack in stacks]
+            refused += others
+    return sorted(found, key=lambda series: series.names), sorted(refused)
 
 
 def _by_patient(files: list[_File]) -> list[list[_File]]:
@@ -75,14 +82,59 @@ def _by_patient(files: list[_File]) -> list[list[_File]]:
     return list(parted.values()) if len(set(parted) - {""}) > 1 else [files]
 
 
-def _unfit(header: DicomHeader) -> str:
-    if header.modality != "CT":
-        return f"expected CT, got {shown_modality(header.modality)}"
-    if "LOCALIZER" in (part.upper() for part in header.image_type):
-        return "a localizer: it shows where slices lie and is none"
-    if header.rows < 1 or header.columns < 1:
-        return "a DICOM file without a picture"
-    return ""
+def _stacks(files: list[_File]) -> tuple[list[list[_File]], list[tuple[str, str]]]:
+    """Part the files of one series into stacks that can be sorted, each along its own normal.
+
+    An object that was sent twice counts once. Reformats of other orientations are stacks of their
+    own; a slice or two beside a stack are scouts. Acquisitions are parted where they overlap.
+    """
+    refused, once = [], {}
+    for name, header in files:
+        # Some anonymisers write one UID into all files: the place has to be the same as well.
+        key = (header.sop_uid, header.position, header.instance) if header.sop_uid else name
+        if key in once:
+            refused.append((name, "the same object again: its SOPInstanceUID was there already"))
+        else:
+            once[key] = (name, header)
+    turned: list[list[_File]] = []
+    for entry in once.values():
+        for stack in turned:
+            if _parallel(entry[1], stack[0][1]):
+                stack.append(entry)
+                break
+        else:
+            turned.append([entry])
+    most = max(map(len, turned))
+    stacks = []
+    for stack in turned:
+        if len(stack) <= _MOST_SCOUTS and len(stack) < most and stack[0][1].frames == 1:
+            reason = "a scout or reformat: its orientation is not that of its series"
+            refused += [(name, reason) for name, _ in stack]
+        else:
+            stacks += _acquisitions(stack)
+    return stacks, refused
+
+
+def _parallel(one: DicomHeader, other: DicomHeader) -> bool:
+    if one.normal is None or other.normal is None:
+        return one.normal == other.normal
+    return abs(sum(a * b for a, b in zip(one.normal, other.normal, strict=True))) > _PARALLEL
+
+
+def _acquisitions(stack: list[_File]) -> list[list[_File]]:
+    """Part acquisitions that cover the same place: their slices would lie between one another."""
+    numbers: dict[int | None, list[_File]] = {}
+    for entry in stack:
+        numbers.setdefault(entry[1].acquisition, []).append(entry)
+    spans = []
+    for files in numbers.values():
+        places = [header.position for _, header in files if header.position is not None]
+        if len(places) < 2:
+            return [stack]
+        spans.append((min(places), max(places)))
+    spans.sort()
+    overlap = any(after[0] < before[1] for before, after in pairwise(spans))
+    return list(numbers.values()) if len(numbers) > 1 and overlap else [stack]
 
 
 def _series(files: list[_File]) -> Series:

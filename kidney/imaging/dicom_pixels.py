@@ -64,6 +64,7 @@ _FRAMES = {
     **dict.fromkeys(_LOSSLESS_JPEG, (0xC3,)),
     **dict.fromkeys(_JPEG_LS, (0xF7,)),
 }
+_ITEM = b"\xfe\xff\x00\xe0"  # begins compressed pixels (PS3.5 A.4)
 _SPARE = 65_536  # bytes for the headers of a frame
 _SOS, _DRI = 0xDA, 0xDD
 _ALONE = (0x01, *range(0xD0, 0xDA))  # markers that no length follows
@@ -85,6 +86,7 @@ def stored_frames(
     if syntax not in _PLUGINS and syntax not in _LOSSLESS_JPEG + _JPEG_LS:
         known = syntax.name != syntax  # what is not may be any text
         raise _no_decoder(name, f"{syntax.name} ({syntax})" if known else "nothing that is known")
+    _check_packing(dataset, syntax, name)
     if syntax.is_encapsulated:
         codes = _codes(dataset, header, name)
         for code in codes:
@@ -101,6 +103,17 @@ def stored_frames(
             raw=True,
             decoding_plugin=_PLUGINS[syntax],
         )[0]
+
+
+def _check_packing(dataset: pydicom.Dataset, syntax: UID, name: str) -> None:
+    """Compare the transfer syntax with how the pixels begin; a wrong one looks like damage."""
+    packed = dataset.PixelData[:4] == _ITEM
+    if packed != syntax.is_encapsulated and (packed or len(dataset.PixelData) >= 4):
+        has, says = ("compressed", "not") if packed else ("not compressed", "compressed")
+        raise ImageError(
+            f"The pixels of {name} are {has}, but its transfer syntax says that they are {says}.",
+            "Export the file again; its TransferSyntaxUID is wrong.",
+        )
 
 
 def _no_decoder(name: str, syntax: str) -> ImageTypeError:

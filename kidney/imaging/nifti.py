@@ -167,6 +167,12 @@ def _opened(path: Path, name: str) -> Iterator[Any]:
             packed = file.read(2) == _GZIP
             file.seek(0)
             picture = kind.from_stream(gzip.GzipFile(fileobj=file) if packed else file)
+            if not (picture.header["qform_code"] or picture.header["sform_code"]):
+                raise ImageError(
+                    f"Expected {name} to say how it lies in the patient, but its qform and sform "
+                    "codes are 0: head and feet, left and right would be a guess.",
+                    "Convert it again from DICOM (dcm2niix writes both), or set the sform.",
+                )
             shape = picture.shape
             if len(shape) == 4 and shape[3] == 1:
                 shape = shape[:3]

@@ -1,6 +1,7 @@
 """JPEG, PNG and TIFF files to 8-bit grey slices."""
 
 import io
+import re
 import struct
 import warnings
 
@@ -19,6 +20,9 @@ _STARTS = (
     b"\xff\xd8\xff", b"\x89PNG", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0",
 )  # fmt: skip
 _MODES_WITH_16_BITS = ("I", "I;16", "I;16B", "I;16L")
+_LEAST_RANGE = 8_192  # greys of 65,536 between the darkest and the brightest 0.5 %
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of TIFF 6.0
+_JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc9]..(.)", re.DOTALL)  # and the bits of its samples
 _WITHOUT_A_SCALE = ("I", "F")  # of a TIFF: signed, 32-bit or fractions, often Hounsfield units
 
 
@@ -39,12 +43,12 @@ def decode_picture(
 
     Returns:
         uint8 array (height, width), 0 to 255. Colours become luma (ITU-R 601; of a JPEG that stores
-        luma, as it is stored), 16-bit greys are divided by 257, transparency is dropped, and the
-        EXIF orientation is applied.
+        luma, as it is stored), 16-bit greys are divided by 257, what is transparent is black, and
+        the EXIF orientation is applied.
 
     Raises:
-        ImageTypeError: neither JPEG nor PNG nor TIFF, or a TIFF with several pages, or with numbers
-            that have no scale of grey.
+        ImageTypeError: neither JPEG nor PNG nor TIFF, a TIFF with several pages, or with numbers
+            that have no scale of grey, or 16 bits of which a sliver is used.
         ImageSizeError: more than `max_pixels`, or a side below 32 pixels.
         ImageError: empty, truncated or broken.
     """
@@ -67,6 +71,15 @@ def decode_picture(
     except Image.DecompressionBombError as error:
         raise _too_large(name, "more pixels than Pillow opens", max_pixels) from error
     except Exception as error:  # see below; a damaged header raises as much as damaged pixels
+        if (
+            data.startswith(b"\xff\xd8")
+            and (frame := _JPEG_FRAME.search(data))
+            and frame[1] != b"\x08"
+        ):
+            raise ImageTypeError(
+                f"Expected {name} to have 8 bits a colour, but it is a JPEG with {frame[1][0]}.",
+                "Send the DICOM file, or save it with 8 bits.",
+            ) from error
         raise ImageTypeError(
             f"Expected {name} to be a JPEG or PNG picture, or a TIFF, but its content is none of "
             "them.",
@@ -87,8 +100,16 @@ def decode_picture(
             picture.draft("L", None)  # a JPEG decodes to its luma, without colours in between
         upright = ImageOps.exif_transpose(picture)
         if upright.mode in _MODES_WITH_16_BITS:
-            wide = np.asarray(upright, dtype=np.int64)
-            return (np.clip(wide, 0, 65535) // 257).astype(np.uint8)
+            wide = np.clip(np.asarray(upright, dtype=np.int64), 0, 65535)
+            _check_range(wide, name)
+            # Pillow turns round the greys of TIFFs that store white as 0, but not those of 16 bits.
+            tags = getattr(picture, "tag_v2", {})
+            if picture.format == "TIFF" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+                wide = 65535 - wide
+            return (wide // 257).astype(np.uint8)
+        if upright.has_transparency_data:
+            black = Image.new("RGBA", upright.size, (0, 0, 0, 255))
+            upright = Image.alpha_composite(black, upright.convert("RGBA")).convert("RGB")
         return np.array(upright.convert("L"), dtype=np.uint8)
     except ImageError:
         raise
@@ -99,6 +120,17 @@ def decode_picture(
             f"{name} begins like a {picture.format} but cannot be decoded: {error}.",
             "Copy or export the file again; it is truncated or damaged.",
         ) from error
+
+
+def _check_range(wide: NDArray[np.int64], name: str) -> None:
+    """Refuse 16 bits that hold 12, or Hounsfield units: the slice would be black, or one grey."""
+    low, high = np.percentile(wide, (0.5, 99.5))
+    if high - low < _LEAST_RANGE and wide.max() > 255:
+        raise ImageTypeError(
+            f"Expected {name} to use its 16 bits, from black to white, but nearly all of its greys "
+            f"lie between {low:,.0f} and {high:,.0f} of 65,535.",
+            "Send the DICOM file, or scale the greys to 8 bits through a window.",
+        )
 
 
 def _check_tiff(picture: Image.Image, name: str) -> None:

@@ -96,7 +96,7 @@ def read_members(
 
     Raises:
         KidneyError: `reserve` raised it.
-        ImageTypeError: a file is an archive, encrypted, a link, of an unusual compression or name.
+        ImageTypeError: a file is encrypted, a link, of an unusual compression or name.
         ImageSizeError: more files or bytes than the limits allow.
         ImageError: it is damaged.
     """
@@ -111,11 +111,6 @@ def read_members(
                 with packed.open(header.info) as file:
                     # Whatever it holds, no more is inflated than its header claims; more is damage.
                     content = file.read(header.size + 1)
-                if is_zip(content):
-                    raise ImageTypeError(
-                        f"Expected {name} to hold slices, but its file {number} is an archive too.",
-                        "Unpack it and send its files in one archive.",
-                    )
                 yield Member(str(PurePosixPath(header.name).parent), number, content)
             reserve(0)
     except KidneyError:

@@ -189,6 +189,9 @@ class SeriesPrediction(BaseModel):
         description="Finding -> number of slices on which it cannot be excluded."
     )
     skipped: list[Skipped] = Field(description="Files that were sent along and are no slices.")
+    doubts: list[str] = Field(
+        description="Why the numbers may be no Hounsfield units; empty where nothing says so."
+    )
     plane: str | None = Field(description="`axial`, `coronal`, `sagittal`, `oblique` or unknown.")
     slice_mm: float | None = Field(description="Distance of neighbouring slices.")
     contrast: str | None = Field(
@@ -204,7 +207,7 @@ class Response(BaseModel):
 
     model: ModelName
     predictions: list[SlicePrediction] = Field(
-        description="One a slice: pictures in the order sent, then each series from head to feet."
+        description="One a slice: each DICOM series from head to feet, then pictures as sent."
     )
     series: list[SeriesPrediction]
     notice: str

@@ -233,9 +233,9 @@ def series_words(
 ) -> Words:
     """Return the values for a series and its slices."""
     total = len(slices)
-    skipped = _skipped_words(series.skipped)
+    skipped, doubts = _skipped_words(series.skipped), "; ".join(series.doubts)
     if total == 1:
-        return {**slice_words(slices[0], card), "skipped": skipped}
+        return {**slice_words(slices[0], card), "skipped": skipped, "doubts": doubts}
     common = slice_words(series, card)
     foreign = bool(common["foreign"])
     left_out, unsure = series.counts[NOT_A_KIDNEY_CT], series.counts[NEEDS_REVIEW]
@@ -269,6 +269,7 @@ def series_words(
         "many": True,
         "pictures": series.kind == "pictures",
         "skipped": skipped,
+        "doubts": doubts,
     }
 
 

@@ -22,7 +22,7 @@ from pydicom.uid import (
 )
 
 from kidney.data.phantom.scan import PhantomScan
-from kidney.errors import ImageError, ImageSizeError, ImageTypeError
+from kidney.errors import ImageError, ImageSizeError, ImageTypeError, NoSliceError
 from kidney.imaging.dicom import read_dicom, read_header
 from kidney.imaging.windows import Window
 from tests.helpers.dicom_files import as_bytes, changed, compressed, lossless_jpeg, with_codes
@@ -442,3 +442,52 @@ def test_real_slices_are_read(real_files: dict[str, bytes]):
         assert image.header.window == Window(center=40, width=300)  # the first of two
         assert (image.header.plane, image.header.contrast) == ("axial", "enhanced")
         assert (image.header.slice_mm, image.header.pixel_mm) == (3, 0.9765625)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}, "Secondary Capture Image Storage"),
+        ({"RescaleType": "MGML"}, "the unit MGML"),
+        ({"RescaleType": "DOE^JANE"}, "another unit"),
+        ({"ImageType": ["DERIVED", "SECONDARY", "LOCALIZER"]}, "a localizer"),
+    ],
+)
+def test_what_has_no_hounsfield_units_is_no_slice(series: Series, values, reason: str):
+    data = changed(series[1][0], **values)
+    assert read_header(data, "it").unfit.startswith(reason)
+    with pytest.raises(NoSliceError, match=reason):
+        read_dicom(data, "it")
+
+
+def test_numbers_without_slope_or_intercept_are_not_guessed(series: Series):
+    scan, files = series
+    with pytest.raises(ImageError, match="RescaleIntercept"):
+        read_dicom(changed(files[0], RescaleIntercept=None), "it")
+    unsigned = changed(files[0], RescaleIntercept=None, RescaleSlope=None)
+    with pytest.raises(ImageError, match="RescaleSlope"):
+        read_dicom(unsigned, "it")
+    signed = changed(unsigned, PixelRepresentation=1, PixelData=scan.hu[0].astype("<i2").tobytes())
+    np.testing.assert_array_equal(hu_of(signed)[0], scan.hu[0])
+
+
+def test_numbers_that_may_be_no_hounsfield_units_are_doubted(series: Series):
+    scan, files = series
+    assert read_dicom(files[0], "it").header.doubts == ()
+    body = np.clip(scan.hu[0], 0, 255) + 1024
+    data = changed(files[0], PixelData=body.astype("<u2").tobytes())
+    assert "nothing in the slice is air" in read_dicom(data, "it").header.doubts[0]
+
+
+def test_pixels_that_are_not_square_are_resampled(series: Series):
+    scan, files = series
+    every = np.ascontiguousarray(scan.hu[0][::2]).astype(int) + 1024
+    rows, columns = every.shape
+    data = changed(
+        files[0], Rows=rows, Columns=columns, PixelData=every.astype("<u2").tobytes(),
+        PixelSpacing=[2.0, 1.0],
+    )  # fmt: skip
+    image = read_dicom(data, "it")
+    assert image.hu.shape == (1, 2 * rows, columns)
+    assert image.header.pixel_mm == 1.0
+    assert np.corrcoef(image.hu[0].ravel(), scan.hu[0].ravel())[0, 1] > 0.95

@@ -11,14 +11,19 @@ from kidney.imaging.dicom_order import Series, group_series
 HEADER = DicomHeader(
     modality="CT", image_type=("ORIGINAL", "PRIMARY", "AXIAL"), patient_id="P", study_uid="1",
     series_uid="1.1", sop_uid="1.1.1", instance=1, rows=512, columns=512, frames=1, plane="axial",
-    position=0.0, pixel_mm=0.8, left_first=False, slice_mm=5.0, contrast="", window=None,
+    position=0.0, acquisition=None,
+    normal=(0.0, 0.0, 1.0), pixel_mm=0.8, aspect=1.0, left_first=False, slice_mm=5.0,
+    contrast="", window=None,
 )  # fmt: skip
 
 
 def stack(folder: str, heights: list[float], **values: object) -> list[tuple[str, DicomHeader]]:
     """Return files named by their place in the list."""
     return [
-        (f"{folder}/{number:03d}", replace(HEADER, position=height, **values))
+        (
+            f"{folder}/{number:03d}",
+            replace(HEADER, position=height, **{"sop_uid": f"1.{number}.{ord(folder)}", **values}),
+        )
         for number, height in enumerate(heights)
     ]
 
@@ -104,17 +109,37 @@ def test_contrast_and_views_are_those_of_the_whole_series():
 
 
 def test_what_is_no_slice_of_a_scan_is_refused_with_the_reason():
-    files = [
-        *stack("a", [0], image_type=("ORIGINAL", "PRIMARY", "LOCALIZER")),
-        *stack("b", [0], modality="SR", rows=0, columns=0),
-        *stack("c", [0], rows=0),
-        *stack("d", [0]),
-    ]
-    series, refused = group_series(files)
+    series, refused = group_series([*stack("a", [0], unfit="a localizer"), *stack("d", [0])])
     assert [entry.names for entry in series] == [("d/000",)]
-    assert [name for name, _ in refused] == ["a/000", "b/000", "c/000"]
-    for (_, reason), word in zip(refused, ("localizer", "SR", "without a picture"), strict=True):
-        assert word in reason
+    assert refused == [("a/000", "a localizer")]
+
+
+def test_a_scout_is_no_slice_and_a_reformat_is_a_stack():
+    across = {"normal": (0.0, -1.0, 0.0), "plane": "coronal"}
+    files = [*stack("a", [0, 1, 2, 3]), *stack("b", [0], **across)]
+    series, refused = group_series(files)
+    assert [entry.names for entry in series] == [tuple(f"a/{n:03d}" for n in (3, 2, 1, 0))]
+    assert refused[0][0] == "b/000"
+    series, refused = group_series([*files, *stack("c", [1, 2, 3], **across)])
+    assert (len(series), refused) == (2, [])
+    assert {entry.plane for entry in series} == {"axial", "coronal"}
+
+
+def test_acquisitions_are_parted_where_they_overlap():
+    first, after, again = (
+        stack("a", [0, 1, 2], acquisition=1),
+        stack("b", [3, 4, 5], acquisition=2),
+        stack("c", [0.5, 1.5], acquisition=3),
+    )
+    assert len(group_series([*first, *after])[0]) == 1
+    assert sorted(len(one.names) for one in group_series([*first, *again])[0]) == [2, 3]
+
+
+def test_an_object_counts_once_unless_all_have_one_uid():
+    again = stack("b", [0], sop_uid="1.0.97", instance=1)
+    series, refused = group_series([*stack("a", [0, 1]), *again])
+    assert (len(series[0].names), [name for name, _ in refused]) == (2, ["b/000"])
+    assert len(only(stack("a", [0, 1, 2], sop_uid="1.2")).names) == 3
 
 
 def test_a_real_series_is_one_scan_in_the_order_of_its_numbers(real_files: dict[str, bytes]):

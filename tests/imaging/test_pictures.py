@@ -46,14 +46,32 @@ def test_a_jpeg_is_decoded_closely():
 def test_16_bit_greys_are_scaled_by_257_and_not_clipped():
     wide = gradient().astype(np.uint16) * 257
     np.testing.assert_array_equal(decode_picture(encode(wide)), gradient())
-    just_below_one = np.full((40, 40), 256, dtype=np.uint16)
-    assert decode_picture(encode(just_below_one)).max() == 0
+    wide[0, 0] = 256
+    assert decode_picture(encode(wide))[0, 0] == 0
 
 
-def test_transparency_is_dropped():
+@pytest.mark.parametrize(("low", "high"), [(0, 4095), (31_750, 33_500)], ids=["12 bits", "HU"])
+def test_a_sliver_of_16_bits_is_refused(low: int, high: int):
+    rng = np.random.default_rng(0)
+    wide = rng.integers(low, high, (40, 40)).astype(np.uint16)
+    with pytest.raises(ImageTypeError, match="to use its 16 bits"):
+        decode_picture(encode(wide))
+
+
+def test_a_tiff_of_16_bits_may_store_white_as_0():
+    wide = gradient().astype(np.uint16) * 257
+    buffer = io.BytesIO()
+    Image.fromarray(65535 - wide).save(buffer, "TIFF", tiffinfo={262: 0})
+    np.testing.assert_array_equal(decode_picture(buffer.getvalue()), gradient())
+
+
+def test_what_is_transparent_is_black():
     grey = gradient()
-    transparent = np.dstack([grey, grey, grey, np.zeros_like(grey)])
-    np.testing.assert_array_equal(decode_picture(encode(transparent)), grey)
+    seen = np.zeros_like(grey)
+    seen[10:30] = 255
+    picture = np.dstack([grey, grey, grey, seen])
+    expected = np.where(seen > 0, grey, 0)
+    np.testing.assert_array_equal(decode_picture(encode(picture)), expected)
 
 
 def test_colours_become_luma():

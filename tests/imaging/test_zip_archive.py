@@ -484,11 +484,6 @@ def test_a_directory_without_end_is_not_parsed(monkeypatch):
         read(b"PK\x03\x04" + directory + end)
 
 
-def test_an_archive_in_an_archive_is_refused():
-    with pytest.raises(ImageTypeError, match="its file 2 is an archive too"):
-        read(packed(b"slice", packed(b"slice")))
-
-
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_methods_that_can_claim_gigabytes_are_refused(method):
     with pytest.raises(ImageTypeError, match="file 1 is neither stored nor deflated"):

@@ -51,7 +51,8 @@ def register(app: Flask, settings: Settings) -> None:
     app.config["MAX_FORM_PARTS"] = settings.max_files + _SPARE_FORM_PARTS
     if settings.proxies:
         count = settings.proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=0)  # type: ignore[method-assign]
+        proxied = ProxyFix(app.wsgi_app, x_for=count, x_proto=count, x_host=0, x_prefix=count)
+        app.wsgi_app = proxied  # type: ignore[method-assign]
     if settings.cors_origins:
         CORS(
             app,

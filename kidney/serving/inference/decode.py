@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeVar
@@ -67,6 +68,7 @@ class Series:
         left_first: whether the first column is the patient's left; None: unknown.
         contrast: "enhanced" where a contrast agent is named; None proves nothing.
         window: through which Hounsfield units were shown to the model; None: pictures.
+        doubts: why its numbers may be no Hounsfield units, and on how many slices.
     """
 
     kind: Literal["pictures", "dicom"]
@@ -78,6 +80,7 @@ class Series:
     left_first: bool | None = None
     contrast: str | None = None
     window: Window | None = None
+    doubts: list[str] = field(default_factory=list)
 
 
 class _File(NamedTuple):
@@ -134,7 +137,8 @@ def decode(
         with_hu: keep the Hounsfield units too.
 
     Returns:
-        The pictures first, if there are any, then each DICOM series.
+        Each DICOM series, then the pictures, if there are any. Pictures in an archive are no slices
+        where DICOM slices were sent.
 
     Raises:
         ImageError: nothing can be read, a slice is broken, or a limit is reached. Files are named
@@ -177,32 +181,57 @@ class _Decoder:
         self._pictures: list[Slice] = []
         self._dicom: dict[str, _Dicom] = {}  # by key
         self._no_slices: list[_NoSlice] = []
+        self._packed_pictures: set[int] = set()  # places in _pictures
+        self._loose: ImageTypeError | None = None  # a file of another kind, sent by itself
 
     def add(self, file: _File) -> None:
-        if is_dicom(file.data[:_START]):
+        if file.packed and is_zip(file.data[:4]):  # an archive, a program or a document
+            number = file.name.partition(" in ")[0]
+            error = ImageTypeError(
+                f"Expected file {file.upload} to hold slices, but its {number} is an archive too.",
+                "Unpack it and send its files in one archive.",
+            )
+            reason = "an archive or document inside the archive"
+            self._skip(file.key, file.upload, file.name, "", reason, error)
+        elif is_dicom(file.data[:_START]):
             self._add_dicom(file)
         elif is_picture(file.data) or not file.data:
             decoded = self._bounded(
                 self._settings.max_pixels, lambda most: self._decoded(file, most)
             )
+            if file.packed:
+                self._packed_pictures.add(len(self._pictures))
             self._pictures.append(self._slice(file, decoded.grey[0], None))
         elif file.packed:
             reason = "neither a picture nor a DICOM file"
             self._skip(file.key, file.upload, file.name, "", reason, _unknown_kind(file.name))
         else:
-            raise _unknown_kind(file.name)
+            reason = "neither a picture nor a DICOM file"
+            self._loose = self._loose or _unknown_kind(file.name)
+            self._skip(file.key, file.upload, file.name, "", reason, _unknown_kind(file.name))
 
     def series(self) -> list[Series]:
         headers = [(key, file.header) for key, file in self._dicom.items()]
         grouped, refused = dicom_order.group_series(headers)
         for key, reason in refused:
             self._refuse(key, reason)
+        if self._loose and not grouped:
+            raise self._loose
+        pictures = self._pictures
+        if grouped:  # a logo on the disc of a patient is no slice
+            for at in sorted(self._packed_pictures):
+                upload = pictures[at].file
+                name = f"picture {pictures[at].frame} in file {upload}"
+                reason = "a picture beside DICOM slices"
+                self._skip(f"{upload:06}", upload, name, "", reason, _unknown_kind(name))
+            kept = [at for at in range(len(pictures)) if at not in self._packed_pictures]
+            pictures = [pictures[at] for at in kept]
         no_slices = sorted(self._no_slices, key=lambda one: one.key)
-        series = [Series("pictures", self._pictures)] if self._pictures else []
-        series += [self._dicom_series(one) for one in grouped]
+        series = [self._dicom_series(one) for one in grouped]
+        series += [Series("pictures", pictures)] if pictures else []
         if not series:
             raise no_slices[0].error
-        uids = [""] * bool(self._pictures) + [one.study_uid for one in grouped]
+        uids = [one.study_uid for one in grouped]
         for _, uid, skipped, _ in no_slices:
             # A localizer belongs to the series of its study, a text of the disc to the first.
             series[uids.index(uid) if uid in uids else 0].skipped.append(skipped)
@@ -268,7 +297,8 @@ class _Decoder:
             raise
         except ImageError as error:
             # Behind the colon a decoder quotes what it could not parse: perhaps a patient's name.
-            raise ImageError(error.problem.partition(": ")[0] + ".", error.remedy) from error
+            problem = error.problem.partition(": ")[0].rstrip(".")
+            raise ImageError(f"{problem}.", error.remedy) from error
 
     def _slice(self, file: _File, grey: NDArray[np.uint8], hu: NDArray[np.int16] | None) -> Slice:
         self._room -= grey.size
@@ -289,7 +319,13 @@ class _Decoder:
             left_first=series.left_first,
             contrast=series.contrast or None,
             window=self._window,
+            doubts=_doubts(files),
         )
+
+
+def _doubts(files: Sequence[_Dicom]) -> list[str]:
+    counts = Counter(doubt for file in files for doubt in file.header.doubts)
+    return [f"{doubt} ({count} of {len(files)} files)" for doubt, count in sorted(counts.items())]
 
 
 def _files(uploads: Sequence[bytes], settings: Settings) -> Iterator[_File]:

@@ -185,6 +185,7 @@ def _series(
         counts=result.counts,
         suspected=result.suspected,
         skipped=[schemas.Skipped(**one._asdict()) for one in series.skipped],
+        doubts=series.doubts,
         plane=series.plane,
         slice_mm=series.slice_mm,
         contrast=series.contrast,

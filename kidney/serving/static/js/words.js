@@ -40,7 +40,8 @@ export function sliceWords(prediction, card) {
 export function seriesWords(series, predictions, card) {
   const total = predictions.length;
   const skipped = skippedWords(series.skipped);
-  if (total === 1) return { ...sliceWords(predictions[0], card), skipped };
+  const doubts = series.doubts.join("; ");
+  if (total === 1) return { ...sliceWords(predictions[0], card), skipped, doubts };
   const alone = wordsOf(series, [], [], card);
   const { needs_review: unsure, not_a_kidney_ct: leftOut } = series.counts;
   const suspects = predictions[0].findings && !alone.foreign ? series.findings.filter((one) => one.suspected) : null;
@@ -63,6 +64,7 @@ export function seriesWords(series, predictions, card) {
     many: true,
     pictures: series.kind === "pictures",
     skipped,
+    doubts,
   };
 }
 
