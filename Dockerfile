@@ -1,5 +1,5 @@
 # docker build --target server ...       the server; it fetches its model at start
-# docker build --target with-model ...   the same with artifacts/kidney.onnx inside
+# docker build --target with-model ...   the same with models/kidney.onnx inside
 # docs/container.md explains both.
 
 # The Debian and the Python that the tests ran with. A release pins its base by digest:
@@ -72,7 +72,8 @@ LABEL org.opencontainers.image.title="Kidney Tumor Identification System" \
 
 FROM server AS with-model
 # Not in /models: an old volume there would hide the new model.
-COPY --chmod=0444 artifacts/kidney.onnx /srv/kidney.onnx
+ARG MODEL=models/kidney.onnx
+COPY --chmod=0444 ${MODEL} /srv/kidney.onnx
 ENV KIDNEY_MODEL=/srv/kidney.onnx
 # A damaged or foreign file fails the build; the log shows its card.
 RUN ["python3", "-m", "kidney.artifact", "/srv/kidney.onnx"]

@@ -55,7 +55,7 @@ fuzz: .venv/with-test ## Send the server 20,000 damaged uploads, and all that it
 load: .venv/with-test ## Overload a real server, end, swap and kill it; takes minutes, needs make demo
 	$(BIN)/python scripts/load_test.py
 
-serve: .venv/with-demo ## Serve artifacts/kidney.onnx to this machine, on port 8000
+serve: .venv/with-demo ## Serve your model, or the one in the box, to this machine, on port 8000
 	KIDNEY_AUTH=off $(BIN)/python serve.py
 
 screenshots: .venv/with-test ## Show the page in every size, state and scheme, in screenshots/; needs chromium

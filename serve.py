@@ -1,4 +1,4 @@
-"""Serve a kidney.onnx over HTTP: python serve.py --model artifacts/kidney.onnx.
+"""Serve a kidney.onnx over HTTP: python serve.py [--model FILE].
 
 `python serve.py --help` lists the options; where the package is installed without this file,
 `python -m kidney.serving` is the same.

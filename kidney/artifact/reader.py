@@ -1,11 +1,27 @@
 """kidney.onnx as bytes: read once, and checked before a runtime opens it."""
 
 import hashlib
+import sys
 from pathlib import Path
 
 from kidney.artifact.card import ModelCard, from_metadata
 from kidney.artifact.integrity import check_seal, check_self_contained, is_sealed, metadata
 from kidney.errors import ArtifactError
+
+_MADE = Path("artifacts/kidney.onnx")
+_SHIPPED = (
+    Path(__file__).parents[2] / "models/kidney.onnx",  # of a checkout
+    Path(sys.prefix) / "share/kidney/kidney.onnx",  # of an installed wheel
+)
+
+
+def default_model() -> Path:
+    """Return the model where none is named: the one made here, else the one in the box.
+
+    The first is artifacts/kidney.onnx below the working folder, where export.py writes it.
+    """
+    shipped = (path for path in _SHIPPED if path.is_file())
+    return _MADE if _MADE.is_file() else next(shipped, _MADE)
 
 
 def read_artifact(path: Path, sha256: str | None = None) -> tuple[bytes, ModelCard]:

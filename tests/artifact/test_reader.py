@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from kidney.artifact.card import METADATA_KEY, to_metadata
 from kidney.artifact.integrity import SEAL_KEY, check_seal, is_sealed, seal
 from kidney.artifact.predictor import Predictor
-from kidney.artifact.reader import read_artifact
+from kidney.artifact.reader import default_model, read_artifact
 from kidney.errors import ArtifactError
 from kidney.files import sha256
 from tests.helpers.tiny_model import CARD, save_sealed, tiny_model, write_tiny_model
@@ -187,3 +187,14 @@ def with_metadata(folder: Path, entries: dict[str, str]) -> Path:
     helper.set_model_props(model, entries)
     onnx.save(model, folder / "kidney.onnx")
     return folder / "kidney.onnx"
+
+
+def test_the_model_made_here_goes_before_the_one_in_the_box(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    box = default_model()
+    assert box.is_absolute()
+    assert read_artifact(box)[1].classes == ("normal", "cyst", "tumor", "stone")
+    made = tmp_path / "artifacts/kidney.onnx"
+    made.parent.mkdir()
+    made.touch()
+    assert default_model().resolve() == made

@@ -445,6 +445,7 @@ def test_a_sample_that_does_not_come_is_a_problem_in_words(visit):
     page = visit()
     page.route("**/sample-phantom.zip", lambda route: route.abort())
     page.click("#sample")
+    page.wait_for_selector("#problem:not([hidden])")
     assert "cannot be reached" in words(page, "#problem")
 
 

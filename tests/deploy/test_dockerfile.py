@@ -52,7 +52,7 @@ def test_no_shell_stands_between_a_signal_and_the_server(path: Path):
 def test_the_context_holds_what_is_copied_and_nothing_else(tmp_path: Path):
     files = [
         "pyproject.toml", "constraints.txt", "README.md", "LICENSE", "kidney/serving/static/a.js",
-        "artifacts/kidney.onnx", "requirements/server.txt",
+        "artifacts/kidney.onnx", "models/kidney.onnx", "requirements/server.txt",
     ]  # fmt: skip
     kept_back = [
         ".git/config", ".env", "deploy/.env", "data/ct_kidney/a.jpg", "artifacts/other.onnx",
@@ -68,7 +68,7 @@ def test_the_context_holds_what_is_copied_and_nothing_else(tmp_path: Path):
             assert name != "ADD"
             if name == "COPY" and "--from" not in text:
                 sources = [word for word in text.split()[:-1] if not word.startswith("--")]
-                assert set(sources) <= {*files, "kidney", "requirements"}
+                assert set(sources) <= {*files, "kidney", "requirements", "${MODEL}"}
     assert all((ROOT / name).exists() for name in files[:4])
 
 
