@@ -17,6 +17,7 @@ from kidney.serving.settings import Settings
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 _LOGINS = "10/minute"  # of one address
+_FEEDBACK = "60/minute"  # of one key
 _MOST_CLIENTS = 10_000
 
 
@@ -60,11 +61,14 @@ def register(app: Flask, settings: Settings) -> None:
     """Let `app` refuse, with 429, clients that ask too often; after the guard of keys."""
     limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
     logins = RateLimiter(_LOGINS)
+    feedback = RateLimiter(_FEEDBACK)
 
     @app.before_request
     def limit() -> None:
         if request.method == "POST" and request.path == "/login":
             _acquire(logins, request.remote_addr or "")
+        elif request.method == "POST" and request.path == "/api/v1/feedback":
+            _acquire(feedback, g.key_name or request.remote_addr or "")
         elif limiter and request.endpoint != "static" and request.path not in _UNLIMITED:
             _acquire(limiter, g.key_name or request.remote_addr or "")
 
