@@ -55,9 +55,7 @@ def test_feedback_on_the_page_changes_the_next_labels(visit, with_feedback, kept
     page.fill("#feedback input[name=slices]", "2-3")
     page.screenshot(path="/tmp/fb_desktop.png", full_page=True)
     page.click("#feedback button[type=submit]")
-    page.wait_for_function(
-        "document.getElementById('feedback-status').textContent.startsWith('Noted')"
-    )
+    page.locator("#feedback-status", has_text="Noted").wait_for()
     assert not Axe().run(page).response["violations"]
 
     out = tmp_path / "out"
@@ -74,9 +72,7 @@ def test_the_history_shows_the_result_and_the_reading_on_a_phone(visit, with_fee
     assert not page.is_visible("#feedback-slices")  # one slice needs no choice
     page.check("#feedback input[value=agree]", force=True)
     page.click("#feedback button[type=submit]")
-    page.wait_for_function(
-        "document.getElementById('feedback-status').textContent.startsWith('Noted')"
-    )
+    page.locator("#feedback-status", has_text="Noted").wait_for()
     page.locator(".feedback").scroll_into_view_if_needed()
     page.screenshot(path="/tmp/fb_phone.png")
     page.click("text=Your results")
