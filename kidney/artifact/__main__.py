@@ -110,6 +110,8 @@ def _decisions(card: ModelCard) -> _Rows:
         )
     for name in findings(card.classes):
         yield f"suspects {name}", f"from a probability of {rules.suspect_from[name]:.4g}"
+    for name, threshold in rules.series_from.items():
+        yield f"suspects {name} on a series", f"from a score of {threshold:.4g}"
     sets = (f"{name} {rules.set_from[name]:.4g}" for name in card.classes)
     yield "prediction set", f"classes from these probabilities on: {', '.join(sets)}"
     if rules.ood_above is None:

@@ -22,7 +22,7 @@ from kidney.errors import ArtifactError
 
 INPUT = INPUT_CONTRACT.name
 OUTPUTS = ("probabilities", "logits", "evidence")
-OPTIONAL_OUTPUTS = ("ood_score", "region")
+OPTIONAL_OUTPUTS = ("ood_score", "region", "findings", "lesions", "presence")
 BATCH = 32  # most slices in one run of the graph
 BATCH_PIXELS = BATCH * 512 * 512  # and most pixels, so that large pictures cannot exhaust memory
 
@@ -50,6 +50,10 @@ class Prediction:
         region: top, left, bottom and right in pixels of the slice, where the evidence lies; it may
             reach beyond the slice. None: all of it.
         decision: what these make by the rules of the card.
+        findings: float32 (F,), probability of each of FINDINGS by itself, at even odds before;
+            None: the model has no such output, and neither of those below.
+        lesions: float32 (F, h, w), its logits by place.
+        presence: how much of a kidney is in view, 0 to 1.
     """
 
     probabilities: NDArray[np.float32]
@@ -58,6 +62,9 @@ class Prediction:
     ood_score: float | None
     region: tuple[float, ...] | None
     decision: Decision
+    findings: NDArray[np.float32] | None = None
+    lesions: NDArray[np.float32] | None = None
+    presence: float | None = None
 
 
 class Predictor:
@@ -128,16 +135,20 @@ class Predictor:
         return [self._prediction(named, row) for row in range(len(batch))]
 
     def _prediction(self, outputs: dict[str, NDArray[np.float32]], row: int) -> Prediction:
-        scores, regions = outputs.get("ood_score"), outputs.get("region")
-        probabilities = outputs["probabilities"][row]
-        score = None if scores is None else float(scores[row])
+        own = {name: values[row] for name, values in outputs.items()}
+        score, presence = (
+            float(own[name]) if name in own else None for name in ("ood_score", "presence")
+        )
         return Prediction(
-            probabilities=probabilities,
-            logits=outputs["logits"][row],
-            evidence=outputs["evidence"][row],
+            probabilities=own["probabilities"],
+            logits=own["logits"],
+            evidence=own["evidence"],
             ood_score=score,
-            region=None if regions is None else tuple(regions[row].tolist()),
-            decision=decide(probabilities, self.card.classes, self.card.rules, score),
+            region=tuple(own["region"].tolist()) if "region" in own else None,
+            decision=decide(own["probabilities"], self.card.classes, self.card.rules, score),
+            findings=own.get("findings"),
+            lesions=own.get("lesions"),
+            presence=presence,
         )
 
 

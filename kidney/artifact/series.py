@@ -35,8 +35,8 @@ class SeriesFinding:
         name: the finding.
         score: see `finding_score`, 0 to 1.
         threshold: a score equal to it reaches it.
-        suspected: whether the finding cannot be excluded: the score reaches the threshold, or it is
-            suspected on two or more neighbouring slices.
+        suspected: whether the finding cannot be excluded: the score reaches the threshold; where it
+            comes from class probabilities, also if two neighbouring slices suspect it.
         first, last: places of the first and the last slice of the run that gave the score, in the
             order given; None where the order is not known.
         slices: places of the slices that gave the score, the highest probability first; where the
@@ -61,7 +61,7 @@ class SeriesResult:
             where that stands; "not_a_kidney_ct" where no slice counts; else "needs_review".
         label: the finding that stands, else the class with the highest pooled probability.
         probabilities: float64 (C,), of the slices that count, pooled; see `pool`.
-        findings: all findings, in the order of the model's classes.
+        findings: all findings: the suspected ones first, by `urgency`.
         decisive: places of the slices to look at first: those of the suspected findings, or those
             that speak most for the label; the most telling first.
         counts: outcome -> how many slices have it; every class, "needs_review" and
@@ -131,6 +131,14 @@ def finding_score(
     return float(np.mean(probability[chosen], dtype=np.float64)), chosen.astype(np.int64)
 
 
+def urgency(found: SeriesFinding) -> tuple[bool, float]:
+    """Return the key that sorts suspected findings: a tumour first, it is the one not to miss.
+
+    Behind it the one that is furthest above its threshold.
+    """
+    return found.name != "tumor", found.threshold - found.score
+
+
 def read_series(
     probabilities: NDArray[np.floating],
     decisions: Sequence[Decision],
@@ -138,12 +146,16 @@ def read_series(
     rules: Rules,
     *,
     in_order: bool,
+    shown: NDArray[np.floating] | None = None,
 ) -> SeriesResult:
     """Say what the slices of one series say together.
 
     A series is never normal while a finding cannot be excluded on a run of two slices or by its
     score, nor while slices between accepted ones were refused, nor while a refused slice is
     suspected. Refused slices that nothing is suspected on do not count.
+
+    The probability of a class competes with those of the other classes, so that of a tumour is low
+    where a cyst shows as well. A model with an output of its own for each finding gives `shown`.
 
     Args:
         probabilities: float (N, C), one row a slice, N at least 1.
@@ -152,15 +164,21 @@ def read_series(
         rules: of the model.
         in_order: whether the slices are in anatomical order, up or down. Names of files do not tell
             it: False for pictures.
+        shown: float (N, F), that a slice shows each of `findings(classes)`, whatever else it shows;
+            None: the class probabilities.
     """
     counted = [at for at, one in enumerate(decisions) if one.outcome != NOT_A_KIDNEY_CT]
     foreign = not counted
     places = np.array(counted or range(len(decisions)), dtype=np.int64)
     rows, own = probabilities[places], [decisions[at] for at in places]
     (pooled,) = pool(rows, np.zeros(len(rows), dtype=np.int64), 1)
+    names = findings(classes)
+    apart = shown is not None
+    if shown is None:
+        shown = probabilities[:, [classes.index(name) for name in names]]
     found = tuple(
-        _finding(name, rows[:, classes.index(name)], own, places, rules, in_order)
-        for name in findings(classes)
+        _finding(name, shown[places, column], own, places, rules, in_order, apart)
+        for column, name in enumerate(names)
     )
     accepted = [at for at, one in enumerate(decisions) if not one.unfamiliar]
     within = 0
@@ -176,10 +194,10 @@ def read_series(
         outcome=outcome,
         label=label,
         probabilities=pooled,
-        findings=found,
+        findings=tuple(sorted(found, key=lambda one: (not one.suspected, *urgency(one)))),
         decisive=_decisive(rows, pooled, places, suspected),
         counts={name: outcomes[name] for name in (*classes, NEEDS_REVIEW, NOT_A_KIDNEY_CT)},
-        suspected={name: sum(name in one.suspected for one in own) for name in findings(classes)},
+        suspected={name: sum(name in one.suspected for one in own) for name in names},
         unfamiliar_within=within,
     )
 
@@ -191,11 +209,14 @@ def _finding(
     places: NDArray[np.int64],
     rules: Rules,
     in_order: bool,
+    apart: bool,
 ) -> SeriesFinding:
     threshold = rules.series_from.get(name, rules.suspect_from[name])
     score, chosen = finding_score(probability, in_order)
     on = np.array([name in one.suspected for one in decisions])
-    reaches = score >= threshold or _longest(on, in_order) >= 2
+    if apart:
+        on = probability >= threshold
+    reaches = score >= threshold or (not apart and _longest(on, in_order) >= 2)
     # The run goes on as long as the slices beside it are suspected, too.
     first, last = int(chosen.min()), int(chosen.max())
     while in_order and first > 0 and on[first - 1]:
@@ -232,8 +253,12 @@ def _outcome(
         if enough and suspected <= {name}:
             return name
     unsure = any(one.unfamiliar for one in decisions)  # refused, and yet suspected
+    runs = any(
+        _longest(np.array([name in one.suspected for one in decisions]), in_order) >= 2
+        for name in findings(classes)
+    )
     normal = decide(pooled, classes, rules).outcome == NORMAL
-    return NORMAL if normal and not (suspected or unsure or within) else NEEDS_REVIEW
+    return NORMAL if normal and not (suspected or unsure or runs or within) else NEEDS_REVIEW
 
 
 def _longest(on: NDArray[np.bool_], in_order: bool) -> int:
@@ -252,13 +277,13 @@ def _decisive(
 ) -> tuple[int, ...]:
     """Return the slices to look at first.
 
-    Of suspected findings those of their scores, the finding furthest above its threshold first.
+    Of suspected findings those of their scores, by `urgency`.
     Else those that lift the most probable class above the second one: log(pooled[first] /
     pooled[second]) is the mean over slices of log(p[first] / p[second]), so each slice's part is
     exact, and those with a negative part speak against it.
     """
     if suspected:
-        strongest = sorted(suspected, key=lambda one: one.threshold - one.score)
+        strongest = sorted(suspected, key=urgency)
         found = dict.fromkeys(at for one in strongest for at in one.slices)
         return tuple(found)[:MOST_DECISIVE]
     first, second = np.argsort(-pooled, kind="stable")[:2]

@@ -92,6 +92,20 @@ def data_card(
     )  # fmt: skip
 
 
+def lesion_data_card(sources: str, slices: int, side: int) -> str:
+    """Return DATA_CARD.md of a lesion model, which is trained on several sources.
+
+    Args:
+        sources: what they have, a table in Markdown.
+        slices: how many they have together.
+        side: of the cut-out in pixels.
+    """
+    return card(
+        ["data_card_lesions.md"], DatasetCard, _metadata("lesions", slices),
+        sources=Markup(sources), side=side,
+    )  # fmt: skip
+
+
 def _metadata(name: str, slices: int) -> DatasetCardData:
     sizes = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K"}
     return DatasetCardData(

@@ -49,6 +49,8 @@ class DicomHeader:
         position: of the (first) frame in mm along the normal of the slices, None where unknown;
             it grows towards the head, the front or the patient's right.
         pixel_mm: distance of rows.
+        left_first: whether the first column is the patient's left, as a rule it is the right; None
+            where columns do not run across the patient, or are not known to.
         slice_mm: SpacingBetweenSlices, else SliceThickness.
         contrast: "enhanced" where a contrast agent is named; "" proves nothing.
         window: the first window of the file, None where there is no sensible one.
@@ -67,6 +69,7 @@ class DicomHeader:
     plane: str
     position: float | None
     pixel_mm: float
+    left_first: bool | None
     slice_mm: float
     contrast: str
     window: Window | None
@@ -109,6 +112,7 @@ def header_of(dataset: pydicom.Dataset) -> DicomHeader:
         plane=_plane(normal),
         position=None if normal is None or position is None else float(normal @ position),
         pixel_mm=_length(first(dataset, "PixelMeasuresSequence", "PixelSpacing")),
+        left_first=None if row is None or abs(row[0]) < _STRAIGHT else bool(row[0] < 0),
         slice_mm=_slice_mm(dataset),
         contrast="enhanced" if _has_contrast(dataset) else "",
         window=_window(dataset),

@@ -21,6 +21,8 @@ class Series:
         patient_id: as the hospital gave it, "" where unknown.
         names: of the files, in order.
         slice_mm: median distance of neighbours by their positions, NaN where unknown.
+        pixel_mm: distance of rows, NaN where unknown or not the same in all files.
+        left_first: as in DicomHeader.
         plane: as in DicomHeader.
         contrast: "enhanced" where a file names a contrast agent, else "".
     """
@@ -30,6 +32,8 @@ class Series:
     patient_id: str
     names: tuple[str, ...]
     slice_mm: float
+    pixel_mm: float
+    left_first: bool | None
     plane: str
     contrast: str
 
@@ -92,12 +96,15 @@ def _series(files: list[_File]) -> Series:
 
     files = sorted(files, key=order)
     head = files[0][1]
+    sides = {header.left_first for _, header in files}
     return Series(
         study_uid=head.study_uid,
         series_uid=head.series_uid,
         patient_id=next((header.patient_id for _, header in files if header.patient_id), ""),
         names=tuple(name for name, _ in files),
         slice_mm=_distance([header.position for _, header in files]),
+        pixel_mm=head.pixel_mm if len({header.pixel_mm for _, header in files}) == 1 else math.nan,
+        left_first=head.left_first if len(sides) == 1 else None,
         plane=head.plane if all(header.plane == head.plane for _, header in files) else "",
         contrast="enhanced" if any(header.contrast for _, header in files) else "",
     )

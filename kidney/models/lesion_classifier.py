@@ -139,7 +139,7 @@ class LesionClassifier(nn.Module):
         height, width = lesions.shape[2:]
         attention = torch.softmax(lesions.flatten(2), dim=2).reshape(lesions.shape)
         on_places = attention * (lesions - FLOOR) * (height * width)  # its mean is z - FLOOR
-        values = on_places.mean(dim=(2, 3)) + FLOOR
+        values = _mean(on_places) + FLOOR
         embedding = torch.cat(
             [values, _pooled(features, weights), intensity_histogram(images)], dim=1
         )
@@ -152,7 +152,7 @@ class LesionClassifier(nn.Module):
         presence = kidney_presence(logits[:, 0], self.presence)
         gate = presence[:, None, None, None]
         evidence = gate * evidence - (1 - gate) * self.bias[:, None, None]
-        answer = evidence.mean(dim=(2, 3)) + self.bias
+        answer = _mean(evidence) + self.bias
         return LesionPrediction(
             probabilities=torch.softmax(answer / self.temperature, dim=1),
             logits=answer,
@@ -210,6 +210,15 @@ def kidney_presence(kidney: Tensor, parameters: Tensor) -> Tensor:
     count = max(1, int(places.shape[1] * _PRESENCE_PLACES))
     best = places.topk(count, dim=1).values.mean(dim=1)
     return torch.sigmoid(parameters[0] * (best - parameters[1]))
+
+
+def _mean(maps: Tensor) -> Tensor:
+    """Return the mean of maps (N, K, h, w) over places: (N, K).
+
+    By rows first: a runtime adds up a peak of 1e5 and thousands of small values in float32, and the
+    error of one long sum showed in the logits.
+    """
+    return maps.mean(dim=3).mean(dim=2)
 
 
 def _weights(logits: Tensor) -> Tensor:

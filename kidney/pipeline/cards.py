@@ -8,7 +8,7 @@ from kidney.artifact.card import ModelCard
 from kidney.artifact.integrity import check_seal
 from kidney.artifact.reader import read_artifact
 from kidney.data.cache import open_thumbnails
-from kidney.data.data_card import data_card
+from kidney.data.data_card import data_card, lesion_data_card
 from kidney.data.manifest import read_boundaries, read_manifest, read_rejected
 from kidney.data.scans.similarity import coordinates
 from kidney.data.split import LEAKY, make_split, read_split
@@ -22,6 +22,14 @@ from kidney.evaluation.result import EvaluationResult, GroupFigures, Localisatio
 from kidney.files import parse_json, write_text
 
 MODEL_CARD, DATA_CARD = "MODEL_CARD.md", "DATA_CARD.md"
+SOURCES, TARGETS = "sources.md", "targets.md"  # of lesion models, beside their evaluation
+_AIMS = (
+    "Each patient is tested by a network and a head that have not seen the patient; intervals are "
+    "over patients. Temperature, findings and rules were fitted to these predictions together. "
+    "The thresholds of the finder, and those of whole series (row 7), were chosen on the slices "
+    "and series that they are measured on, and KAUH served as a development set: these rows "
+    "flatter. One assignment of patients to folds."
+)
 _Record = TypeVar("_Record")
 
 
@@ -58,7 +66,14 @@ def write_cards(artifact: Path, evaluation: Path | None, data: Path | None, out:
         card, artifact.name, len(content), check_seal(content), result, groups,
         list(_localisations(artifact.parent / "localisation", card)),
     )  # fmt: skip
-    described = _data_card(data, card, split)
+    if (evaluation / SOURCES).is_file():  # a lesion model, of several sources
+        targets = evaluation / TARGETS
+        if targets.is_file():
+            model += f"\n## By source, and what was aimed at\n\n{_AIMS}\n\n{targets.read_text()}"
+        sources = (evaluation / SOURCES).read_text()
+        described = lesion_data_card(sources, card.data.slices, card.image_size)
+    else:
+        described = _data_card(data, card, split)
     write_text(out / MODEL_CARD, model)
     write_text(out / DATA_CARD, described)
 

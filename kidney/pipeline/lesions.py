@@ -18,6 +18,7 @@ from kidney.evaluation.predictions import FILES, write_result
 from kidney.files import sha256, write_text
 from kidney.models.backbones import weights_identity
 from kidney.models.checkpoint import load_checkpoint, save_checkpoint
+from kidney.pipeline.cards import SOURCES, TARGETS
 from kidney.pipeline.entry import print_figures, tracking_of, workspace_of
 from kidney.tracking.runs import CHECKPOINT, log_result, tracked_run
 from kidney.training.lesion_model import (
@@ -25,6 +26,7 @@ from kidney.training.lesion_model import (
     finish,
     lesion_lineage,
     probabilities_of,
+    shown_of,
     table_of,
 )
 from kidney.training.lesion_predictions import spread
@@ -38,12 +40,16 @@ from kidney.training.lesion_run import (
     predict_fold,
     train_network,
 )
+from kidney.training.lesion_series import WholeSeries, whole_series
 from kidney.training.lesion_targets import (
+    artifact_row,
     class_rows,
     markdown_table,
     mask_rows,
+    peak_rows,
     series_rows,
     source_rows,
+    sources_table,
 )
 from kidney.training.lesions import LesionSettings
 from kidney.training.spec import model_of
@@ -108,7 +114,11 @@ def train_lesions(cfg: DictConfig) -> Trained:
     parameters = {name: cfg[name] for name in ("name", "slices", "folds", "seed")}
     with tracked_run(tracking, spec.run, tags, name=spec.run.name, parameters=parameters) as run_id:
         decisions = OmegaConf.to_container(cfg.decisions, resolve=True)
-        model = finish(spec, classifier, own, tested, lineage, run_id, decisions)  # type: ignore[arg-type]
+        series, _, _ = _whole_series(spec, tested)
+        model = finish(
+            spec, classifier, own, tested, lineage, run_id, series,
+            cfg.series_sensitivity, decisions,  # type: ignore[arg-type]
+        )  # fmt: skip
         save_checkpoint(model, checkpoint_path)
         folder = workspace_of(cfg).evaluation(SPLIT)
         result = evaluate(
@@ -123,6 +133,7 @@ def train_lesions(cfg: DictConfig) -> Trained:
             rules=asdict(model.rules),
         )
         write_result(folder, result, table_of(model, tested))
+        write_text(folder / SOURCES, sources_table(data.stores))
         log_result(tracking, run_id, {}, [checkpoint_path, *(folder / name for name in FILES)])
     print_figures(result, folder / "report.html")
     return Trained(checkpoint_path, folder / "metrics.json", *_labelled_slices(spec, data))
@@ -163,29 +174,38 @@ def targets_stage(cfg: DictConfig) -> str:
         tested.ood_scores[chosen], model.rules, spec.classes,
     )  # fmt: skip
     rows += mask_rows(tested.predictions, suspected)
-    rows += _rows_of_series(spec, tested)
+    series, marks, reports = _whole_series(spec, tested)
+    if series:
+        shown = shown_of(model.model, tested)  # type: ignore[arg-type]
+        rows += series_rows(series, shown, model.rules, reports)
+        rows += peak_rows(tested.predictions, marks)
+    rows += artifact_row(Path(cfg.artifacts) / "kidney.onnx")
     text = markdown_table(sorted(rows, key=lambda row: row.target))
-    write_text(workspace_of(cfg).evaluation(SPLIT) / "targets.md", text)
+    write_text(workspace_of(cfg).evaluation(SPLIT) / TARGETS, text)
     return text
 
 
-def _rows_of_series(spec: LesionSpec, tested: CrossValidated) -> list[Any]:
-    """Return the rows of whole series, for each source whose reader has an annotation."""
-    rows = []
+def _whole_series(spec: LesionSpec, tested: CrossValidated) -> tuple[list[WholeSeries], Any, Any]:
+    """Return the series of the sources whose reader has an annotation, this and the reports."""
+    found: list[WholeSeries] = []
+    marks, reports = [], []
     for source in spec.sources:
         annotation = getattr(source.read, "keywords", {}).get("annotation")
-        own = tested.predictions.sources == source.name
-        if annotation is None or not own.any():
+        if annotation is None or source.name not in tested.predictions.sources:
             continue
-        marks = pd.read_csv(Path(__file__).parents[2] / annotation, dtype={"patient": str})
-        reports = [
+        paths = [
             path
             for name in source.files["slices"]
             for path in spec.cache.glob(f"unpacked/{name}-*/**/patients.csv")
         ]
-        findings = pd.concat([pd.read_csv(path, dtype={"patient": str}) for path in reports])
-        rows += series_rows(tested.predictions.of(own), marks, findings.drop_duplicates("patient"))
-    return rows
+        marks.append(pd.read_csv(Path(__file__).parents[2] / annotation, dtype={"patient": str}))
+        reports += [pd.read_csv(path, dtype={"patient": str}) for path in paths]
+        found += whole_series(
+            tested.predictions, source.name, marks[-1], pd.concat(reports, ignore_index=True)
+        )
+    if not found:
+        return [], None, None
+    return found, pd.concat(marks), pd.concat(reports).drop_duplicates("patient")
 
 
 def _labelled_slices(

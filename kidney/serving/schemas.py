@@ -95,6 +95,15 @@ class EvidenceMaps(BaseModel):
     maps: dict[str, list[list[float]]] = Field(description="Class -> rows of the map.")
 
 
+class SliceFinding(BaseModel):
+    """One finding on a slice, by the map of a model that has one for it."""
+
+    probability: Share = Field(description="That the slice shows it, at even odds before.")
+    peak: tuple[float, float] = Field(
+        description="Row and column in pixels where its map is highest, however low that is."
+    )
+
+
 class SlicePrediction(BaseModel):
     """The prediction for one slice."""
 
@@ -111,6 +120,9 @@ class SlicePrediction(BaseModel):
     )
     size: tuple[int, int] = Field(description="Height and width in pixels.")
     evidence: dict[str, ClassEvidence] = Field(description="Class -> summary of its evidence.")
+    findings: dict[str, SliceFinding] | None = Field(
+        None, description="Finding -> where it would lie; of models with a map for each finding."
+    )
     evidence_maps: EvidenceMaps | None = Field(None, description="With `evidence=maps`.")
     hounsfield: str | None = Field(
         None,
@@ -127,6 +139,30 @@ class Skipped(BaseModel):
     reason: str
 
 
+class SeriesFinding(BaseModel):
+    """One finding on a series, where it shows most."""
+
+    finding: str
+    suspected: bool = Field(description="Whether it cannot be excluded.")
+    probability: Share = Field(
+        description="Its score: the highest mean over 3 neighbouring slices of its probability."
+    )
+    threshold: float = Field(description="Score from which it is suspected.")
+    first: Count | None = Field(
+        description="Index of the first slice of the run; null for pictures, which have no order."
+    )
+    last: Count | None = Field(description="Index of the last slice of the run.")
+    slices: list[Count] = Field(description="Indices of the slices of the score, best first.")
+    side: Literal["left", "right"] | None = Field(
+        description="Of the patient; null where the files or the model do not tell it."
+    )
+    diameter_mm: float | None = Field(
+        description="Greatest extent on these slices: of the places with at least half of the "
+        "peak's probability; null where it or the distance of pixels is not known."
+    )
+    text: str = Field(description="All of this in words.")
+
+
 class SeriesPrediction(BaseModel):
     """The prediction for a DICOM series, or for all pictures of the request together."""
 
@@ -137,9 +173,16 @@ class SeriesPrediction(BaseModel):
         "kidney CT do not count, unless all are."
     )
     label: str = Field(description="The most probable class.")
-    decision: str = Field(description="Of these probabilities, by the rules for slices.")
+    decision: str = Field(
+        description="A class, `needs_review` or `not_a_kidney_ct`. Never `normal` while a finding "
+        "cannot be excluded on a run of slices, or slices between others were refused."
+    )
     decisive: list[Count] = Field(
-        description="Indices of the slices that speak most for the label, most telling first."
+        description="Indices of the slices to look at first, most telling first: those of the "
+        "suspected findings, else those that speak most for the label."
+    )
+    findings: list[SeriesFinding] = Field(
+        description="All findings: the suspected ones first, a tumour before all others."
     )
     counts: dict[str, Count] = Field(description="Decision -> number of slices.")
     suspected: dict[str, Count] = Field(

@@ -203,6 +203,11 @@ def percent(probability: float) -> str:
     return f"{probability:.0%}".replace("%", " %")
 
 
+def capitalised(text: str) -> str:
+    """Return a text whose first letter is a capital."""
+    return text[:1].upper() + text[1:]
+
+
 def slice_words(encoded: SlicePrediction | SeriesPrediction, card: ModelCard) -> Words:
     """Return the values for one slice, or those that a series has in common with one."""
     foreign = encoded.decision == NOT_A_KIDNEY_CT
@@ -214,6 +219,8 @@ def slice_words(encoded: SlicePrediction | SeriesPrediction, card: ModelCard) ->
     return {
         "foreign": foreign,
         "unsure": unsure,
+        "undecided": unsure,
+        "found": "",
         "sure": not (foreign or unsure),
         "label": card.names[encoded.label],
         "probability": percent(encoded.probabilities[encoded.label]),
@@ -245,13 +252,23 @@ def series_words(
         if on
     ]
     rest = [card.names[name] for name, count in series.suspected.items() if not count]
+    found = ""
+    if slices[0].findings is not None and not foreign:  # a model with maps knows where
+        suspected = [one for one in series.findings if one.suspected]
+        seen = [one.text for one in suspected]
+        rest = [card.names[one.finding] for one in series.findings if not one.suspected]
+        if common["unsure"]:
+            found = capitalised(" and ".join(card.names[one.finding] for one in suspected))
     return {
         **common,
         "foreign": False,
         "foreign_series": foreign,
+        "found": found,
+        "undecided": common["unsure"] and not found,
+        "below": "" if found else common["below"],
         "count": f"{total} slices",
         "scope": f"these {total} slices",
-        "suspected": "" if foreign else ", ".join(seen),
+        "suspected": "" if foreign else "; ".join(seen),
         "not_suspected": "" if foreign else ", ".join(rest),
         "some_foreign": f"{left_out} of {total} slices" if left_out and not foreign else "",
         "some_unsure": f"{unsure} of {total} slices" if unsure and not common["unsure"] else "",

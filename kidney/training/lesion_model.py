@@ -1,6 +1,6 @@
 """A trained lesion network and its cross-validation -> a calibrated model with its rules."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from kidney.training.lesion_run import (
     findings_calibration,
     fit_heads,
 )
+from kidney.training.lesion_series import WholeSeries, fit_series_rules
 from kidney.training.spec import digest
 
 SPLIT = "by_patient"  # what the folds of lesion models are called
@@ -69,6 +70,8 @@ def finish(
     tested: CrossValidated,
     lineage: Lineage,
     run: str,
+    series: Sequence[WholeSeries],
+    series_sensitivity: float,
     decisions: Mapping[str, float],
 ) -> Checkpoint:
     """Fit heads, temperature, findings and rules, and return the model.
@@ -80,6 +83,8 @@ def finish(
         tested: predictions of the folds; what is calibrated rests on them alone.
         lineage: of the model.
         run: id of the tracking run.
+        series: whole series among the tested predictions.
+        series_sensitivity: of each finding on them.
         decisions: targets of `fit_rules`.
     """
     fit_heads(classifier, own)
@@ -96,6 +101,8 @@ def finish(
         labels, softmax(logits / temperature, axis=1), patients, tested.ood_scores[chosen],
         list(spec.classes), **decisions,
     )  # fmt: skip
+    thresholds = fit_series_rules(series, shown_of(classifier, tested), series_sensitivity)
+    rules = replace(rules, series_from={name: one.threshold for name, one in thresholds.items()})
     hparams = LesionHparams(
         backbone=spec.backbone,
         weights=spec.weights,
@@ -104,6 +111,14 @@ def finish(
         classes=list(spec.classes),
     )
     return Checkpoint(classifier.eval(), hparams, replace(lineage, run=run), rules)
+
+
+def shown_of(classifier: LesionClassifier, tested: CrossValidated) -> NDArray[np.float64]:
+    """Return the calibrated probability of each finding on all tested slices, float (N, 3)."""
+    with torch.inference_mode():
+        shown = classifier.findings(torch.from_numpy(tested.predictions.values))
+    found: NDArray[np.float64] = shown.double().numpy()
+    return found
 
 
 def probabilities_of(model: Checkpoint, tested: CrossValidated) -> NDArray[np.float64]:

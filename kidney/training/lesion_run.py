@@ -219,9 +219,12 @@ def predict_fold(
 
 
 def cross_validate_lesions(spec: LesionSpec, data: LesionData) -> CrossValidated:
-    """Train and test a network and a head for each fold, several at once."""
+    """Train and test a network and a head for each fold, several at once.
+
+    The final network trains beside them: it needs nothing of theirs, and a core would be idle.
+    """
     Parallel(spec.processes)(
-        delayed(_train_and_predict)(spec, data, fold) for fold in range(spec.folds)
+        delayed(_train_and_predict)(spec, data, fold) for fold in [*range(spec.folds), None]
     )
     tested, logits, scores = [], [], []
     for fold in range(spec.folds):
@@ -241,7 +244,7 @@ def cross_validate_lesions(spec: LesionSpec, data: LesionData) -> CrossValidated
     return CrossValidated(concatenate(tested), np.concatenate(logits), np.concatenate(scores))
 
 
-def _train_and_predict(spec: LesionSpec, data: LesionData, fold: int) -> None:
+def _train_and_predict(spec: LesionSpec, data: LesionData, fold: int | None) -> None:
     predict_fold(spec, data, train_network(spec, data, fold), fold)
 
 

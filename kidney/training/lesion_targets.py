@@ -5,36 +5,47 @@ choose something, the finder's thresholds for one, it flatters a little, and the
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from kidney.artifact.decision import Rules, decide
+from kidney.artifact.reader import read_artifact
+from kidney.artifact.sites import peak
 from kidney.data.lesions.records import CHANNELS
+from kidney.data.lesions.store import SliceStore
 from kidney.evaluation.metrics.bootstrap import Interval, patient_intervals
 from kidney.evaluation.metrics.calibration import calibration_line, expected_calibration_error
-from kidney.evaluation.metrics.classification import auroc, figures, group_weights
+from kidney.evaluation.metrics.classification import (
+    auroc,
+    figures,
+    group_weights,
+    predictive_values,
+    sensitivity_of,
+    specificity_of,
+)
 from kidney.evaluation.metrics.lesions import (
     coverage,
     dice,
     found_kidneys,
     peak_on,
-    peak_pixel,
-    series_score,
-    slice_score,
 )
 from kidney.models.lesion_classifier import LESIONS
 from kidney.training.lesion_predictions import LesionPredictions
+from kidney.training.lesion_series import WholeSeries, patient_scores
 
 KIDNEY, TUMOR, CYST, STONE = range(len(CHANNELS))  # channels of what is drawn
 _LEAST_AREA = 4.0  # places: less drawn kidney or tumour is the end of one
 _LEAST_SHARE = 0.25  # of a place that is drawn, for a peak to lie on it
 _BOX_MARGIN = 2  # pixels around the box of a mass, which was drawn by eye
 _LARGE_CM = 3.0
-_SENSITIVITY, _SPECIFICITY = 0.9, 0.8
+_SENSITIVITY = 0.9
+_PREVALENCES = (0.003, 0.01, 0.05)
 
 
 @dataclass(frozen=True)
@@ -107,8 +118,23 @@ def class_rows(
     for name, value in values.items():
         target, want = wanted.get(name, ("8", "0.88 to 0.94"))
         rows.append(Row(target, name, _shown(value), want))
+    suspected = p_tumor >= rules.suspect_from["tumor"]
+    found = sensitivity_of(p_tumor[is_tumor], rules.suspect_from["tumor"])
+    spared = specificity_of(p_tumor[~is_tumor], rules.suspect_from["tumor"])
+    for prevalence in _PREVALENCES:
+        positive, negative = predictive_values(found, spared, prevalence)
+        rows.append(
+            Row("8", f"a slice suspected of a tumour, where {prevalence:.1%} of slices show one",
+                f"PPV {positive:.3f}, NPV {negative:.4f}", "")
+        )  # fmt: skip
     return [
         *rows,
+        Row(
+            "8",
+            "slices suspected of a tumour that show none",
+            f"{_mean(suspected[~is_tumor]):.3f}",
+            "",
+        ),
         Row("8", "ECE of P(tumour)", f"{error:.3f}", "near chance"),
         Row("8", "calibration slope of P(tumour)", f"{slope:.2f}", "0.80 to 1.25"),
     ]
@@ -146,9 +172,15 @@ def mask_rows(
     lesions = predictions.lesions.astype(np.float32)
     tumor, stone = LESIONS.index("tumor"), LESIONS.index("stone")
     drawn_kidney = everywhere & (healthy.sum(axis=(1, 2)) > _LEAST_AREA)
+    hit = measure(has_tumor, lambda r: peak_on(lesions[r, tumor], drawn[r, TUMOR], _LEAST_SHARE))
+    size = drawn[:, TUMOR].sum(axis=(1, 2))
+    small = has_tumor & (size < np.median(size[has_tumor])) if has_tumor.any() else has_tumor
     measured = [
         ("4", "peak of the tumour map in the tumour", ">= 0.80",
-         measure(has_tumor, lambda r: peak_on(lesions[r, tumor], drawn[r, TUMOR], _LEAST_SHARE))),
+         hit),
+        ("4", "the same, the smaller half of the tumours", "", np.where(small, hit, np.nan)),
+        ("4", "the same, at any place of the drawn kidneys (chance)", "",
+         measure(has_tumor, lambda r: float(drawn[r, TUMOR].sum() / drawn[r, KIDNEY].sum()))),
         ("4", "tumour suspected", ">= 0.95", measure(has_tumor, lambda r: float(suspected[r]))),
         ("4b", "area of the kidney covered", ">= 0.90",
          measure(drawn_kidney, lambda r: coverage(found[r], healthy[r]))),
@@ -186,7 +218,7 @@ def source_rows(
     used = np.flatnonzero(tumors | kidneys)
     if not (tumors.any() and kidneys.any()):
         return []
-    scores, positive = tumor_scores(predictions.of(used)), tumors[used]
+    scores, positive = predictions.values[used, LESIONS.index("tumor")], tumors[used]
     patients = predictions.patients[used]
 
     def of_rows(rows: NDArray[np.int64]) -> dict[str, float]:
@@ -204,45 +236,73 @@ def source_rows(
 
 
 def series_rows(
-    predictions: LesionPredictions, annotation: pd.DataFrame, findings: pd.DataFrame
+    series: Sequence[WholeSeries],
+    shown: NDArray[np.floating],
+    rules: Rules,
+    reports: pd.DataFrame,
 ) -> list[Row]:
-    """Return target 7, of whole series.
+    """Return the figures of whole series, by the scores and thresholds that are served.
 
     Args:
-        predictions: all slices of the series, paths PATIENT/NUMBER.jpg.
-        annotation: a row a slice with patient, slice, series, mass_box (top;left;bottom;right).
-        findings: a row a patient with patient, mass (0 or 1) and findings, a text.
+        series: of slices that networks have not seen with a label.
+        shown: float (N, 3), the probability of each of LESIONS on each slice.
+        rules: with thresholds for series, fitted to these very series.
+        reports: a row a patient with patient and findings, a text.
     """
-    table = _series_table(predictions, annotation)
-    scores = table.groupby(["patient", "series"])["score"].agg(
-        lambda own: series_score(own.to_numpy())
-    )
-    of_patient = scores.groupby("patient").max()
-    known = findings.set_index("patient").join(of_patient.rename("score"), how="inner")
-    mass = known["mass"].to_numpy() == 1
-    score = known["score"].to_numpy(np.float64)
-    large = mass & (known["findings"].map(largest_cm).to_numpy() >= _LARGE_CM)
-    if not large.any() or mass.all():
-        return []
-    names = known.index.to_numpy().astype(np.str_)
-    area = patient_intervals(
-        lambda rows: {"auroc": auroc(mass[rows], score[rows])}, names, mass.astype(np.int64)
-    )["auroc"]
-    threshold = score[large].min()
-    on_mass = table.dropna(subset=["hit"]).groupby("patient")["hit"].mean()
-    shown = ", ".join(f"{name} {share:.2f}" for name, share in on_mass.items())
-    return [
-        Row("7", f"AUROC of a mass, {len(known)} patients", _shown(area), ">= 0.90"),
-        Row("7", f"patients without a mass flagged, all {large.sum()} masses >= 3 cm flagged",
-            f"{(score[~mass] >= threshold).mean():.3f}", "<= 0.20"),
-        Row("7", "slices of a mass with the peak on it, by patient", shown, "all"),
-    ]  # fmt: skip
+    text = reports.set_index("patient")["findings"]
+    rows = []
+    for name in LESIONS:
+        names, scores, has = patient_scores(series, shown, name)
+        if not has.any() or has.all():
+            continue
+        flagged = scores >= rules.series_from[name]
+        area = patient_intervals(partial(_auroc, has, scores), names, has.astype(np.int64))["auroc"]
+        wanted = {"tumor": (">= 0.90", "all", "<= 0.20")}.get(name, ("", "", ""))
+        rows += [
+            Row("7", f"AUROC of a series' {name}, {has.sum()} of {len(names)} patients have one",
+                _shown(area), wanted[0]),
+            Row("7", f"patients with {name} flagged", f"{flagged[has].sum()} of {has.sum()}",
+                "" if name != "tumor" else wanted[1]),
+            Row("7", f"patients without {name} flagged",
+                f"{flagged[~has].sum()} of {(~has).sum()}", wanted[2]),
+        ]  # fmt: skip
+        if name == "tumor":
+            large = has & (text.loc[names.tolist()].map(largest_cm).to_numpy() >= _LARGE_CM)
+            rows.append(Row("7", "patients with a mass of 3 cm and more flagged",
+                            f"{flagged[large].sum()} of {large.sum()}", "all"))  # fmt: skip
+    return rows
 
 
-def tumor_scores(predictions: LesionPredictions) -> NDArray[np.float64]:
-    """Return the score of a tumour on each slice, (N,)."""
-    maps = zip(predictions.kidney, predictions.lesions[:, LESIONS.index("tumor")], strict=True)
-    return np.array([slice_score(k.astype(np.float32), t.astype(np.float32)) for k, t in maps])
+def _auroc(
+    has: NDArray[np.bool_], scores: NDArray[np.float64], rows: NDArray[np.int64]
+) -> dict[str, float]:
+    return {"auroc": auroc(has[rows], scores[rows])}
+
+
+def peak_rows(predictions: LesionPredictions, annotation: pd.DataFrame) -> list[Row]:
+    """Return how often the tumour map peaks on a mass that was marked by eye.
+
+    Args:
+        predictions: N slices, those of series with paths PATIENT/NUMBER.jpg.
+        annotation: a row a slice with patient, slice and mass_box (top;left;bottom;right).
+    """
+    boxes = {
+        (str(row["patient"]), int(row["slice"])): str(row["mass_box"])
+        for _, row in annotation.dropna(subset=["mass_box"]).iterrows()
+    }
+    hits: dict[str, list[bool]] = {}
+    for number, record in enumerate(predictions.records):
+        patient, _, name = record.path.partition("/")
+        key = patient, int(digits) if (digits := name.split(".")[0]).isdigit() else -1
+        if key in boxes:
+            tumor = predictions.lesions[number, LESIONS.index("tumor")].astype(np.float32)
+            row, column = peak(tumor, predictions.regions[number].tolist())
+            top, left, bottom, right = map(float, boxes[key].split(";"))
+            inside = top - _BOX_MARGIN <= row <= bottom + _BOX_MARGIN
+            across = left - _BOX_MARGIN <= column <= right + _BOX_MARGIN
+            hits.setdefault(patient, []).append(inside and across)
+    shown = ", ".join(f"{name} {np.mean(own):.2f}" for name, own in sorted(hits.items()))
+    return [Row("7", "slices of a mass with the peak on it, by patient", shown, "all")]
 
 
 def largest_cm(text: str) -> float:
@@ -259,29 +319,29 @@ def markdown_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _series_table(predictions: LesionPredictions, annotation: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a slice, in the order of the series: patient, series, score, hit (NaN: none)."""
-    marks: Mapping[tuple[str, int], pd.Series] = {
-        (str(row["patient"]), int(row["slice"])): row for _, row in annotation.iterrows()
-    }
-    scores = tumor_scores(predictions)
-    rows = []
-    for number, record in enumerate(predictions.records):
-        patient, _, name = record.path.partition("/")
-        slice_ = int(name.split(".")[0])
-        mark = marks.get((patient, slice_))
-        box = "" if mark is None or pd.isna(mark["mass_box"]) else str(mark["mass_box"])
-        hit = np.nan
-        if box:
-            tumor = predictions.lesions[number, LESIONS.index("tumor")].astype(np.float32)
-            row, column = peak_pixel(tumor, predictions.regions[number])
-            top, left, bottom, right = map(float, box.split(";"))
-            inside = top - _BOX_MARGIN <= row <= bottom + _BOX_MARGIN
-            hit = float(inside and left - _BOX_MARGIN <= column <= right + _BOX_MARGIN)
-        series = 1 if mark is None else int(mark["series"])
-        rows.append((patient, series, slice_, scores[number], hit))
-    table = pd.DataFrame(rows, columns=["patient", "series", "slice", "score", "hit"])
-    return table.sort_values(["patient", "series", "slice"])
+def artifact_row(path: Path) -> list[Row]:
+    """Return target 9 of an exported file: what export measured on this machine."""
+    if not path.is_file() or (benchmark := read_artifact(path)[1].benchmark) is None:
+        return []
+    shown = (
+        f"{benchmark.milliseconds:.1f} ms, {benchmark.size_mb:.1f} MB "
+        f"({benchmark.threads} threads, {benchmark.machine})"
+    )
+    return [Row("9", "a slice of 512 x 512; the file", shown, "<= 40 ms, <= 20 MB")]
+
+
+def sources_table(stores: Sequence[SliceStore]) -> str:
+    """Return what the sources have as a table in Markdown: a row a pool."""
+    lines = ["| source | pool | slices | patients | with masks |", "|---|---|---|---|---|"]
+    for store in stores:
+        for pool in sorted({record.pool for record in store.records}):
+            rows = [at for at, record in enumerate(store.records) if record.pool == pool]
+            patients = {store.records[at].patient for at in rows}
+            drawn = sum(bool(store.masks[at].any()) for at in rows)
+            lines.append(
+                f"| {store.source.name} | {pool} | {len(rows):,} | {len(patients)} | {drawn:,} |"
+            )
+    return "\n".join(lines) + "\n"
 
 
 def _of_patients(values: NDArray[np.float64], patients: NDArray[np.str_]) -> str:

@@ -150,6 +150,20 @@ def test_one_certain_slice_does_not_decide_for_the_others():
     assert result.outcome == "needs_review"
 
 
+def test_a_finding_with_an_output_of_its_own_is_scored_by_it():
+    probabilities = np.array([NORMAL] * 20)
+    decisions = [decide(row, CLASSES, RULES) for row in probabilities]
+    shown = np.full((20, 3), 0.05)
+    shown[8:12, 1] = 0.9
+    rules = Rules(**{**RULES.__dict__, "series_from": dict.fromkeys(CLASSES[1:], 0.7)})
+    result = read_series(probabilities, decisions, CLASSES, rules, in_order=True, shown=shown)
+    tumor = of(result, "tumor")
+    assert (tumor.suspected, tumor.first, tumor.last) == (True, 8, 11)
+    assert tumor.score == pytest.approx(0.9)
+    assert not of(result, "cyst").suspected
+    assert result.outcome == "needs_review"  # though each slice alone is normal
+
+
 def test_without_an_order_neighbours_say_nothing():
     rows = [TUMOR, NORMAL, NORMAL, TUMOR, NORMAL, NORMAL, TUMOR]
     ordered, pictures = series(rows), series(rows, in_order=False)

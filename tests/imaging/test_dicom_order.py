@@ -11,7 +11,7 @@ from kidney.imaging.dicom_order import Series, group_series
 HEADER = DicomHeader(
     modality="CT", image_type=("ORIGINAL", "PRIMARY", "AXIAL"), patient_id="P", study_uid="1",
     series_uid="1.1", sop_uid="1.1.1", instance=1, rows=512, columns=512, frames=1, plane="axial",
-    position=0.0, pixel_mm=0.8, slice_mm=5.0, contrast="", window=None,
+    position=0.0, pixel_mm=0.8, left_first=False, slice_mm=5.0, contrast="", window=None,
 )  # fmt: skip
 
 

@@ -5,11 +5,13 @@ import pytest
 from kidney.artifact.decision import Rules
 from kidney.data.lesions.records import SliceRecord
 from kidney.training.lesion_predictions import LesionPredictions
+from kidney.training.lesion_series import fit_series_rules, patient_scores, whole_series
 from kidney.training.lesion_targets import (
     class_rows,
     largest_cm,
     markdown_table,
     mask_rows,
+    peak_rows,
     series_rows,
     source_rows,
 )
@@ -24,6 +26,7 @@ def predictions(records: list[SliceRecord], right: list[bool]) -> LesionPredicti
     kidney = np.full((n, SIDE, SIDE), -6, np.float16)
     lesions = np.full((n, 3, SIDE, SIDE), -16, np.float16)
     drawn = np.zeros((n, 4, SIDE, SIDE), np.uint8)
+    embeddings = np.zeros((n, 8), np.float32)
     for row, (record, is_right) in enumerate(zip(records, right, strict=True)):
         if record.pool != "free":
             drawn[row, 0, :6, :6] = 255
@@ -34,12 +37,13 @@ def predictions(records: list[SliceRecord], right: list[bool]) -> LesionPredicti
         strength = 5 if record.pool in ("tumor", "unlabelled") and is_right else -2
         lesions[row, :, place[0], place[1]] = strength
         lesions[row, :, :6, :6] += np.float16(0.5)
+        embeddings[row, 0] = strength
     return LesionPredictions(
         records,
         np.full((n, 2), 64, np.int32),
         np.zeros((n, 96, 96), np.uint8),
         np.tile(np.array([0, 0, 64, 64], np.float32), (n, 1)),
-        np.zeros((n, 8), np.float32),
+        embeddings,
         kidney,
         lesions,
         drawn,
@@ -80,6 +84,7 @@ def test_tumours_of_one_source_stand_against_kidneys_of_another():
 def test_series_are_ranked_and_the_peak_has_to_lie_on_the_mass():
     own = records("kauh", ["unlabelled"] * 8)
     found = predictions(own, [True, True, *[False] * 6])
+    shown = np.tile(np.array([[0.9], [0.8], *[[0.2]] * 6]), 3)
     annotation = pd.DataFrame(
         {
             "patient": [f"p{n:03d}" for n in range(8)],
@@ -88,17 +93,43 @@ def test_series_are_ranked_and_the_peak_has_to_lie_on_the_mass():
             "mass_box": ["0;0;10;10", "40;40;60;60", *[None] * 6],
         }
     )
-    findings = pd.DataFrame(
+    reports = pd.DataFrame(
         {
             "patient": annotation["patient"],
             "mass": [1, 1, *[0] * 6],
+            "cyst": [0, 1, *[0] * 6],
+            "stone": 0,
             "findings": ["mass of 4.6 x 4 cm", "lesion of 1 cm", *["none"] * 6],
         }
     )
-    rows = {row.figure: row.value for row in series_rows(found, annotation, findings)}
-    assert rows["AUROC of a mass, 8 patients"].startswith("1.000")
-    assert rows["patients without a mass flagged, all 1 masses >= 3 cm flagged"] == "0.000"
-    assert rows["slices of a mass with the peak on it, by patient"] == "p000 1.00, p001 0.00"
+    series = whole_series(found, "kauh", annotation, reports)
+    fitted = fit_series_rules(series, shown, sensitivity=0.6)
+    assert set(fitted) == {"tumor", "cyst"}
+    assert fitted["tumor"].threshold == pytest.approx(0.5)
+    rules = Rules(0.5, {}, {}, None, {"tumor": 0.85, "cyst": 0.85})
+    rows = {row.figure: row.value for row in series_rows(series, shown, rules, reports)}
+    assert rows["AUROC of a series' tumor, 2 of 8 patients have one"].startswith("1.000")
+    assert rows["patients with tumor flagged"] == "1 of 2"
+    assert rows["patients with a mass of 3 cm and more flagged"] == "1 of 1"
+    assert rows["patients without tumor flagged"] == "0 of 6"
+    (row,) = peak_rows(found, annotation)
+    assert row.value == "p000 1.00, p001 0.00"
+
+
+def test_series_are_in_anatomical_order_and_scored_by_patient():
+    own = [
+        SliceRecord("kauh", "unlabelled", "kauh-p1", f"p1/{n:03d}.jpg", "picture")
+        for n in (5, 0, 4, 1, 3, 2)
+    ]
+    found = predictions(own, [False] * 6)
+    order = pd.DataFrame({"patient": "p1", "slice": range(6), "series": [1, 1, 1, 2, 2, 2]})
+    report = pd.DataFrame({"patient": ["p1"], "mass": [1], "cyst": [0], "stone": [0]})
+    first, second = whole_series(found, "kauh", order, report)
+    assert [own[row].path[-5] for row in first.rows] == list("012")
+    shown = np.zeros((6, 3))
+    shown[second.rows, 0] = 0.6
+    names, scores, has = patient_scores([first, second], shown, "tumor")
+    assert (names.tolist(), scores.tolist(), has.tolist()) == (["p1"], [pytest.approx(0.6)], [True])
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,6 @@
 Maps have places of 4 pixels; what masks draw is given as shares of these places.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import label as label_components
@@ -14,11 +12,6 @@ from scipy.ndimage import label as label_components
 # and CURVAS: of kidneys it covers 0.90 and 0.87 where places above 0 cover 0.76 and 0.77, and it
 # finds fewer where there are none.
 LOW, HIGH, LEAST_SHARE = -1.5, 1.0, 8 / 64**2
-NO_KIDNEY = -12.0  # score of a lesion on a slice without a kidney
-_SCORED = 6  # highest places, whose mean is the score of a slice
-# Slices whose mean is the score of a series: runs of 5 rank series better than single slices by an
-# AUROC of 0.15. Chosen on the 24 series that it is measured on, so it flatters.
-_NEIGHBOURS = 5
 
 
 def found_kidneys(
@@ -85,39 +78,3 @@ def peak_of(map_: NDArray[np.floating]) -> tuple[int, int]:
     """Return row and column of the highest place of a map (h, w)."""
     row, column = np.unravel_index(int(map_.argmax()), map_.shape)
     return int(row), int(column)
-
-
-def peak_pixel(
-    map_: NDArray[np.floating], region: Sequence[float] | NDArray[np.floating]
-) -> tuple[float, float]:
-    """Return row and column in pixels of the slice of the highest place of a map.
-
-    Args:
-        map_: float (h, w).
-        region: top, left, bottom, right in pixels, where the map lies.
-    """
-    (row, column), (height, width) = peak_of(map_), map_.shape
-    top, left, bottom, right = (float(edge) for edge in region)
-    return (
-        top + (row + 0.5) * (bottom - top) / height,
-        left + (column + 0.5) * (right - left) / width,
-    )
-
-
-def slice_score(kidney: NDArray[np.floating], lesion: NDArray[np.floating]) -> float:
-    """Return how strongly a lesion shows on a slice: the mean of its highest places.
-
-    Args:
-        kidney: float (h, w), logits of the finder. Without a kidney the score is NO_KIDNEY.
-        lesion: float (h, w), gated logits of the lesion.
-    """
-    if not found_kidneys(kidney).any():
-        return NO_KIDNEY
-    highest = np.partition(lesion.ravel().astype(np.float64), -_SCORED)[-_SCORED:]
-    return float(highest.mean())
-
-
-def series_score(scores: NDArray[np.floating]) -> float:
-    """Return the highest mean of the scores (N,) of _NEIGHBOURS neighbouring slices."""
-    width = min(_NEIGHBOURS, len(scores))
-    return float(np.convolve(scores, np.full(width, 1 / width), "valid").max())

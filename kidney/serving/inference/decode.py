@@ -62,6 +62,8 @@ class Series:
         skipped: what was sent along and is no slice.
         plane: "axial", "coronal", "sagittal", "oblique"; None: unknown.
         slice_mm: distance of neighbours; None: unknown.
+        pixel_mm: distance of rows and of columns; None: unknown.
+        left_first: whether the first column is the patient's left; None: unknown.
         contrast: "enhanced" where a contrast agent is named; None proves nothing.
         window: through which Hounsfield units were shown to the model; None: pictures.
     """
@@ -71,6 +73,8 @@ class Series:
     skipped: list[Skipped] = field(default_factory=list)
     plane: str | None = None
     slice_mm: float | None = None
+    pixel_mm: float | None = None
+    left_first: bool | None = None
     contrast: str | None = None
     window: Window | None = None
 
@@ -272,6 +276,8 @@ class _Decoder:
             slices=[slice_ for file in files for slice_ in file.slices],
             plane=series.plane or None,
             slice_mm=None if math.isnan(distance) else distance,
+            pixel_mm=None if math.isnan(series.pixel_mm) else series.pixel_mm,
+            left_first=series.left_first,
             contrast=series.contrast or None,
             window=self._window,
         )

@@ -4,15 +4,18 @@ import base64
 import io
 import zlib
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from kidney.artifact.card import ModelCard
+from kidney.artifact.decision import findings
 from kidney.artifact.overlay import evidence_overlay, png_bytes, within
 from kidney.artifact.predictor import Prediction
-from kidney.artifact.series import read_series
+from kidney.artifact.series import SeriesFinding, read_series
+from kidney.artifact.sites import FINDINGS, extent, peak
 from kidney.imaging.windows import MIN_HU
 from kidney.serving import schemas
 from kidney.serving.inference.decode import Series, Slice
@@ -140,6 +143,13 @@ def _slice(
             for name, evidence in zip(card.classes, prediction.evidence, strict=True)
         },
     )
+    if prediction.findings is not None and prediction.lesions is not None:
+        encoded.findings = {
+            name: schemas.SliceFinding(probability=float(probability), peak=peak(map_, region))
+            for name, probability, map_ in zip(
+                FINDINGS, prediction.findings, prediction.lesions, strict=True
+            )
+        }
     if query.evidence:
         maps = np.round(prediction.evidence.astype(np.float64), _DIGITS)
         encoded.evidence_maps = schemas.EvidenceMaps(
@@ -161,8 +171,9 @@ def _series(
     probabilities = np.stack([one.probabilities for one in predictions])
     decisions = [one.decision for one in predictions]
     result = read_series(
-        probabilities, decisions, card.classes, card.rules, in_order=series.kind == "dicom"
-    )
+        probabilities, decisions, card.classes, card.rules,
+        in_order=series.kind == "dicom", shown=_shown(predictions, card.classes),
+    )  # fmt: skip
     return schemas.SeriesPrediction(
         kind=series.kind,
         slices=list(range(first, first + len(predictions))),
@@ -170,6 +181,7 @@ def _series(
         label=result.label,
         decision=result.outcome,
         decisive=[first + position for position in result.decisive],
+        findings=[_finding(one, series, first, predictions, card) for one in result.findings],
         counts=result.counts,
         suspected=result.suspected,
         skipped=[schemas.Skipped(**one._asdict()) for one in series.skipped],
@@ -178,6 +190,69 @@ def _series(
         contrast=series.contrast,
         window=(series.window.center, series.window.width) if series.window else None,
     )
+
+
+def _finding(
+    found: SeriesFinding,
+    series: Series,
+    first: int,
+    predictions: Sequence[Prediction],
+    card: ModelCard,
+) -> schemas.SeriesFinding:
+    own = [predictions[at] for at in found.slices]
+    sides = [_side(found.name, one, series.left_first) for one in own]
+    diameter = None
+    if found.suspected and series.pixel_mm:
+        extents = [
+            extent(one.lesions[FINDINGS.index(found.name)], one.region) * series.pixel_mm
+            for one, side in zip(own, sides, strict=True)
+            if one.lesions is not None and one.region is not None and side == sides[0]
+        ]
+        diameter = max(extents, default=None)
+    words = [card.names[found.name]]
+    if sides[0]:
+        words.append(f"{sides[0]} side")
+    if found.first is not None and found.last is not None and len(predictions) > 1:
+        ends = sorted({found.first + 1, found.last + 1})
+        words.append(("slice " if len(ends) == 1 else "slices ") + " to ".join(map(str, ends)))
+    elif len(predictions) > 1:
+        words.append(f"most on slice {found.slices[0] + 1}")
+    if diameter:
+        words.append(f"about {diameter:.0f} mm across")
+    return schemas.SeriesFinding(
+        finding=found.name,
+        suspected=found.suspected,
+        probability=found.score,
+        threshold=found.threshold,
+        first=None if found.first is None else first + found.first,
+        last=None if found.last is None else first + found.last,
+        slices=[first + at for at in found.slices],
+        side=sides[0],
+        diameter_mm=None if diameter is None else round(diameter, 1),
+        text=", ".join(words),
+    )
+
+
+def _side(
+    finding: str, prediction: Prediction, left_first: bool | None
+) -> Literal["left", "right"] | None:
+    """Return the patient's side: that of the middle of the body on which the map peaks."""
+    if left_first is None or prediction.region is None or prediction.lesions is None:
+        return None
+    _, left, _, right = prediction.region
+    _, column = peak(prediction.lesions[FINDINGS.index(finding)], prediction.region)
+    return "left" if (column < (left + right) / 2) == left_first else "right"
+
+
+def _shown(predictions: Sequence[Prediction], classes: Sequence[str]) -> NDArray[np.float32] | None:
+    """Return the probability of each finding on each slice (N, F); None: no such output."""
+    names = findings(classes)
+    if not set(names) <= set(FINDINGS):
+        return None
+    rows = [one.findings for one in predictions if one.findings is not None]
+    if len(rows) < len(predictions):
+        return None
+    return np.stack(rows)[:, [FINDINGS.index(name) for name in names]]
 
 
 def _rounded(value: float) -> float:

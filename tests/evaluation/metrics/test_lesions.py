@@ -2,14 +2,10 @@ import numpy as np
 import pytest
 
 from kidney.evaluation.metrics.lesions import (
-    NO_KIDNEY,
     coverage,
     dice,
     found_kidneys,
     peak_on,
-    peak_pixel,
-    series_score,
-    slice_score,
 )
 
 
@@ -53,21 +49,3 @@ def test_a_peak_lies_on_what_is_drawn_or_beside_it():
     assert not peak_on(map_, drawn, 0.25)
     assert peak_on(map_, drawn, 0.25, tolerance=1)
     assert not peak_on(map_, drawn, 0.4, tolerance=1)
-    assert peak_pixel(map_, (10, 20, 26, 36)) == (17.0, 27.0)
-
-
-def test_a_slice_without_a_kidney_scores_nothing():
-    lesion = np.full((16, 16), 5.0)
-    assert slice_score(finder(), lesion) == NO_KIDNEY
-    kidney = finder((slice(0, 4), slice(0, 4), 3.0))
-    lesion[:] = -16
-    lesion[2, 2:8] = 6.0
-    assert slice_score(kidney, lesion) == 6.0
-
-
-def test_a_series_scores_by_its_best_run():
-    scores = np.full(30, -12.0)
-    scores[4] = 20.0  # one slice alone
-    scores[20:25] = 3.0
-    assert series_score(scores) == pytest.approx(3.0)
-    assert series_score(np.array([1.0, 3.0])) == 2.0

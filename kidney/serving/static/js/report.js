@@ -65,7 +65,7 @@ function readWords(series, predictions) {
   const slices = predictions.length === 1 ? "1 slice" : `${predictions.length} slices`;
   const more = [
     series.slice_mm ? `${series.slice_mm.toFixed(1)} mm apart` : "",
-    series.view ?? "",
+    series.plane ?? "",
     series.contrast ? "contrast agent named" : "",
   ].filter(Boolean);
   return [`${slices} of ${kind}`, ...more].join(", ");

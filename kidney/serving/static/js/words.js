@@ -43,16 +43,19 @@ export function seriesWords(series, predictions, card) {
   if (total === 1) return { ...sliceWords(predictions[0], card), skipped };
   const alone = wordsOf(series, [], [], card);
   const { needs_review: unsure, not_a_kidney_ct: leftOut } = series.counts;
-  const found = Object.entries(series.suspected);
-  const seen = found.filter(([, on]) => on > 0).map(([name, on]) => `${card.names[name]} (${on} of ${total} slices)`);
-  const rest = found.filter(([, on]) => on === 0).map(([name]) => card.names[name]);
+  const suspects = predictions[0].findings && !alone.foreign ? series.findings.filter((one) => one.suspected) : null;
+  const [seen, rest] = suspects ? located(suspects, series, card) : counted(series, total, card);
+  const names = alone.unsure ? (suspects ?? []).map((one) => card.names[one.finding]) : [];
   return {
     ...alone,
     foreign: false,
     foreign_series: alone.foreign,
+    found: capitalised(names.join(" and ")),
+    undecided: alone.unsure && names.length === 0,
+    below: names.length ? "" : alone.below,
     count: `${total} slices`,
     scope: `these ${total} slices`,
-    suspected: alone.foreign ? "" : seen.join(", "),
+    suspected: alone.foreign ? "" : seen.join("; "),
     not_suspected: alone.foreign ? "" : rest.join(", "),
     some_foreign: leftOut && !alone.foreign ? `${leftOut} of ${total} slices` : "",
     some_unsure: unsure && !alone.unsure ? `${unsure} of ${total} slices` : "",
@@ -61,6 +64,18 @@ export function seriesWords(series, predictions, card) {
     pictures: series.kind === "pictures",
     skipped,
   };
+}
+
+/** Return what is suspected, with its place, and what is not: of models with a map for each finding. */
+function located(suspects, { findings }, card) {
+  const rest = findings.filter((one) => !one.suspected).map((one) => card.names[one.finding]);
+  return [suspects.map((one) => one.text), rest];
+}
+
+function counted(series, total, card) {
+  const found = Object.entries(series.suspected);
+  const seen = found.filter(([, on]) => on > 0).map(([name, on]) => `${card.names[name]} (${on} of ${total} slices)`);
+  return [seen, found.filter(([, on]) => on === 0).map(([name]) => card.names[name])];
 }
 
 function wordsOf(said, possible, suspected, card) {
@@ -72,6 +87,8 @@ function wordsOf(said, possible, suspected, card) {
   return {
     foreign,
     unsure,
+    undecided: unsure,
+    found: "",
     sure: !foreign && !unsure,
     label: card.names[said.label],
     probability: percent(said.probabilities[said.label]),
