@@ -53,7 +53,6 @@ def test_feedback_on_the_page_changes_the_next_labels(visit, with_feedback, kept
     page.check("#feedback input[value=disagree]", force=True)
     page.select_option("#feedback select", "tumor")
     page.fill("#feedback input[name=slices]", "2-3")
-    page.screenshot(path="/tmp/fb_desktop.png", full_page=True)
     page.click("#feedback button[type=submit]")
     page.locator("#feedback-status", has_text="Noted").wait_for()
     assert not Axe().run(page).response["violations"]
@@ -73,8 +72,6 @@ def test_the_history_shows_the_result_and_the_reading_on_a_phone(visit, with_fee
     page.check("#feedback input[value=agree]", force=True)
     page.click("#feedback button[type=submit]")
     page.locator("#feedback-status", has_text="Noted").wait_for()
-    page.locator(".feedback").scroll_into_view_if_needed()
-    page.screenshot(path="/tmp/fb_phone.png")
     page.click("text=Your results")
     row = page.locator("tbody tr").first
     assert page.locator("tbody tr").count() >= 1
@@ -82,7 +79,6 @@ def test_the_history_shows_the_result_and_the_reading_on_a_phone(visit, with_fee
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= PHONE["viewport"]["width"]
     assert not Axe().run(page).response["violations"]
-    page.screenshot(path="/tmp/fb_history.png")
 
 
 @pytest.fixture
