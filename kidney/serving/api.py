@@ -3,7 +3,9 @@
 from flask import Response
 from flask_openapi3 import APIBlueprint, Tag
 
+from kidney.feedback.store import FeedbackStore
 from kidney.serving import schemas
+from kidney.serving.feedback import keep_result
 from kidney.serving.inference.decode import decode, uploaded_files
 from kidney.serving.inference.encode import encode
 from kidney.serving.inference.engine import Engine
@@ -19,7 +21,7 @@ _HOW = (
 )
 
 
-def blueprint(engine: Engine, settings: Settings) -> APIBlueprint:
+def blueprint(engine: Engine, settings: Settings, store: FeedbackStore | None) -> APIBlueprint:
     """Return the routes below /api/v1."""
     routes = APIBlueprint("api", __name__, url_prefix=PREFIX, abp_tags=[_TAG])
 
@@ -36,7 +38,10 @@ def blueprint(engine: Engine, settings: Settings) -> APIBlueprint:
         uploads = uploaded_files(form.file, settings.max_files)
         series = decode(uploads, settings, model.card.window.window, with_hu=bool(query.pixels))
         predicted = engine.predict(model, [one.grey for part in series for one in part.slices])
-        return as_json(encode(model, series, predicted, query))
+        response = encode(model, series, predicted, query)
+        if store:
+            keep_result(store, response, series)
+        return as_json(response)
 
     @routes.get(
         "/model",

@@ -3,7 +3,7 @@
 from flask import Flask
 from prometheus_client import CollectorRegistry
 
-from kidney.serving import api, openapi, problems, web
+from kidney.serving import api, feedback, openapi, problems, web
 from kidney.serving.guards import access, admission, rates, security, session
 from kidney.serving.guards.keys import load_keys
 from kidney.serving.inference.engine import Engine
@@ -28,6 +28,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     observer = metrics.observer(registry, RecentInputs(registry))
     engine = Engine(settings, observer, answer_sample)
     keys = load_keys(settings)
+    store = feedback.open_store(settings)
 
     app = openapi.application(__name__, settings)
     app.json.sort_keys = False  # type: ignore[attr-defined]  # classes keep the order of the card
@@ -40,8 +41,12 @@ def create_app(settings: Settings | None = None) -> Flask:
     admission.register(app, settings, keys)
     session.register(app, settings, keys)
     app.extensions["kidney.engine"] = engine
-    app.register_api(api.blueprint(engine, settings))
+    app.register_api(api.blueprint(engine, settings, store))
     app.register_api(health.blueprint(engine))
+    if store:
+        app.register_api(feedback.blueprint(engine, settings, store))
+    if store and settings.history_days:
+        app.register_blueprint(feedback.history(settings, store))
     app.register_blueprint(openapi.blueprint())
     app.register_blueprint(web.blueprint(engine, settings))
     return app

@@ -16,7 +16,7 @@ from flask_openapi3 import Info, OpenAPI
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from kidney.serving.problems import NO_FILE, Problem, RequestError
-from kidney.serving.schemas import ProblemDetails, Uploads
+from kidney.serving.schemas import Feedback, ProblemDetails, Uploads
 from kidney.serving.settings import Settings
 
 VERSION = "1.0.0"  # of the interface
@@ -33,7 +33,7 @@ _DESCRIPTIONS = {
     400: "The request is no form with a file, or a parameter is unknown.",
     401: "A key is missing or unknown.",
     403: "The session's form token is missing or old.",
-    404: "There is nothing at this address.",
+    404: "There is nothing at this address, or no such result.",
     405: "Another method.",
     408: "The request did not arrive in time.",
     413: "More bytes, files, frames or pixels than the server takes.",
@@ -131,6 +131,8 @@ def _refuse(error: ValidationError) -> NoReturn:
     """Raise the problem of a parameter or form that is not as documented; quote nothing of it."""
     if error.title == Uploads.__name__:
         raise RequestError(NO_FILE)
+    if error.title == Feedback.__name__:
+        raise RequestError(_UNREADABLE_FEEDBACK)
     first = error.errors()[0]
     known = first["type"] != "extra_forbidden"
     name = str(first["loc"][0])
@@ -146,3 +148,13 @@ def _refuse(error: ValidationError) -> NoReturn:
             "urn:kidney:problem:parameter",
         )
     )
+
+
+_UNREADABLE_FEEDBACK = Problem(
+    400,
+    "Feedback that cannot be read",
+    "Expected JSON with result, verdict (agree or disagree) and, if need be, series, label and "
+    "slices, but got something else.",
+    f"{PREFIX}/docs describes the members.",
+    "urn:kidney:problem:feedback",
+)

@@ -179,6 +179,6 @@ def _document(problem: Problem, request_id: str) -> str:
 def _for_people() -> bool:
     """Tell whether to respond with a page: on pages, and where unknown addresses accept HTML."""
     if request.blueprint is not None:
-        return request.blueprint in ("pages", "session")
+        return request.blueprint in ("pages", "session", "history")
     is_api = request.path.startswith("/api/")
     return not is_api and "text/html" in request.accept_mimetypes.values()

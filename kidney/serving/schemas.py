@@ -211,6 +211,31 @@ class Response(BaseModel):
     )
     series: list[SeriesPrediction]
     notice: str
+    result: str | None = Field(None, description="With feedback on: the id of this result.")
+
+
+class Feedback(_Parameters):
+    """What a reader says of one series of a result."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    result: str = Field(description="Id of the result.", max_length=64)
+    series: Count = Field(0, description="Index of the series in the response.")
+    verdict: Literal["agree", "disagree"] = Field(description="With the label of the series.")
+    label: str | SkipJsonSchema[None] = _optional("The reader's class; needed to disagree.")
+    slices: list[Position] = Field(
+        [],
+        max_length=10_000,
+        description="Positions in the series, from 1, that show it; none: the series as a whole.",
+    )
+
+
+class Noted(BaseModel):
+    """Feedback that is kept."""
+
+    result: str = Field(description="Id of the result.")
+    label: str = Field(description="The reader's class.")
+    slices: list[Position]
 
 
 class Card(RootModel[ModelCard]):

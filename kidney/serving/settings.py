@@ -42,6 +42,7 @@ def _split(value: Any) -> Any:
 
 _Count = Annotated[int, Field(gt=0), _expected("a whole number above 0")]
 _Digit = Annotated[int, Field(ge=0, le=9), _expected("a whole number, 0 to 9")]
+_Days = Annotated[int, Field(ge=0, le=3650), _expected("days, 0 to 3650")]
 _Port = Annotated[int, Field(ge=0, le=65535), _expected("a port, 0 to 65535")]
 _Seconds = Annotated[FiniteFloat, Field(ge=0), _expected("seconds, 0 or more")]
 _Duration = Annotated[FiniteFloat, Field(gt=0), _expected("seconds, more than 0")]
@@ -99,6 +100,9 @@ class Settings:
             /hour or /day, in one burst or spread; off or empty: none.
         cors_origins: origins whose pages may read answers, separated by commas or spaces.
         session_secret: signs the sessions of the page; empty: one that lives as long as the server.
+        feedback_file: sqlite file that keeps results by id and readers' feedback on them, see
+            `kidney.feedback`; None: feedback is off.
+        history_days: how many days of own results the page lists for who is signed in; 0: none.
         proxies: how many proxies stand before the server; that many entries of X-Forwarded-For and
             X-Forwarded-Proto are trusted.
     """
@@ -125,6 +129,8 @@ class Settings:
     rate_limit: _Rate = "600/minute"
     cors_origins: _Origins = ()
     session_secret: str = ""
+    feedback_file: Path | None = None
+    history_days: _Days = 0
     proxies: _Digit = 0
 
 

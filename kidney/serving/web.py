@@ -89,7 +89,14 @@ def blueprint(engine: Engine, settings: Settings) -> Blueprint:
 
     @routes.app_context_processor
     def common() -> dict[str, object]:
-        return {"card": engine.model.card, "percent": percent, "ramp": RAMP, "slots": SLOTS}
+        return {
+            "card": engine.model.card,
+            "percent": percent,
+            "ramp": RAMP,
+            "slots": SLOTS,
+            "feedback": settings.feedback_file is not None,
+            "history": settings.feedback_file is not None and settings.history_days > 0,
+        }
 
     @routes.get("/")
     def upload() -> str:

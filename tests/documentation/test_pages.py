@@ -29,8 +29,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def app(model: Path) -> Flask:
-    return create_app(Settings(model=model, threads=1, auth=True, api_keys=(f"a:{'0' * 64}",)))
+def app(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Flask:
+    feedback = tmp_path_factory.mktemp("feedback") / "feedback.sqlite"
+    return create_app(
+        Settings(
+            model=model,
+            threads=1,
+            auth=True,
+            api_keys=(f"a:{'0' * 64}",),
+            feedback_file=feedback,
+            history_days=7,
+        )
+    )
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from kidney.serving.settings import Settings
 
 _SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 _UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
+_FEEDBACK = "60/minute"  # of one key
 _MOST_CLIENTS = 10_000
 
 
@@ -58,13 +59,17 @@ class RateLimiter:
 def register(app: Flask, settings: Settings) -> None:
     """Let `app` refuse, with 429, clients that ask too often; after the guard of keys."""
     limiter = RateLimiter(settings.rate_limit) if settings.rate_limit else None
+    feedback = RateLimiter(_FEEDBACK)
 
     @app.before_request
     def limit() -> None:
         signs_in = request.method == "POST" and request.path == "/login"  # see `session`
         is_free = signs_in or request.endpoint == "static" or request.path in _UNLIMITED
-        if limiter and not is_free:
-            check_rate(limiter, g.key_name or request.remote_addr or "")
+        client = g.key_name or request.remote_addr or ""
+        if request.method == "POST" and request.path == "/api/v1/feedback":
+            check_rate(feedback, client)
+        elif limiter and not is_free:
+            check_rate(limiter, client)
 
 
 def check_rate(limiter: RateLimiter, client: str) -> None:

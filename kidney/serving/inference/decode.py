@@ -1,5 +1,6 @@
 """Uploaded files to series: the grey slices that the model reads, in order, within limits."""
 
+import hashlib
 import math
 import threading
 from collections import Counter
@@ -39,12 +40,14 @@ class Slice:
         frame: its position among the slices of that upload, from 1.
         grey: uint8 (H, W).
         hu: int16 (H, W), Hounsfield units; None: of a picture, or not asked for.
+        sha256: of its file, where feedback is kept; else empty.
     """
 
     file: int
     frame: int
     grey: NDArray[np.uint8]
     hu: NDArray[np.int16] | None = None
+    sha256: str = ""
 
 
 class Skipped(NamedTuple):
@@ -303,7 +306,10 @@ class _Decoder:
     def _slice(self, file: _File, grey: NDArray[np.uint8], hu: NDArray[np.int16] | None) -> Slice:
         self._room -= grey.size
         self._counts[file.upload] = self._counts.get(file.upload, 0) + 1
-        return Slice(file.upload, self._counts[file.upload], grey, hu)
+        # Only feedback needs it: a gigabyte takes half a second.
+        keeps = self._settings.feedback_file is not None
+        digest = hashlib.sha256(file.data).hexdigest() if keeps else ""
+        return Slice(file.upload, self._counts[file.upload], grey, hu, digest)
 
     def _dicom_series(self, series: dicom_order.Series) -> Series:
         files = [self._dicom[key] for key in series.names]

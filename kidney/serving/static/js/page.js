@@ -1,5 +1,6 @@
 // The page: files in, result out. Everything else is in the modules named here.
 
+import { startFeedback } from "./feedback.js";
 import { pixelStore } from "./pixels.js";
 import { writeReport } from "./report.js";
 import { modelCard } from "./send.js";
@@ -13,17 +14,18 @@ const RESULT = "result"; // the state of its entry in the history
 const { title } = document;
 const { ramp, windows } = by("main").dataset;
 const viewer = createViewer({ ramp: JSON.parse(ramp), windows: Object.fromEntries(JSON.parse(windows)) });
+const askFor = startFeedback(by("feedback"), () => viewer.look().position);
 let shown = null; // {series, predictions, store, card, model, requestId, time}
 
 startUpload(async ({ answer, requestId }, files) => {
   const card = await modelCard();
   const time = new Date();
-  const all = answer.series.map((series) => {
+  const all = answer.series.map((series, number) => {
     const predictions = series.slices.map((at) => answer.predictions[at]);
     // Decisive slices are indices into the response; here they count within their series.
     const decisive = series.decisive.map((at) => series.slices.indexOf(at));
     const store = pixelStore(predictions, files);
-    const common = { predictions, store, card, model: answer.model, requestId, time };
+    const common = { predictions, store, card, model: answer.model, result: answer.result, number, requestId, time };
     return { ...common, series: { ...series, decisive } };
   });
   offer(all);
@@ -55,6 +57,7 @@ function open(chosen) {
   by("result").dataset.state = by("series-verdict").dataset.state;
   document.title = `${by("series-headline").textContent.trim()} · Kidney Tumor Identification`;
   viewer.open(chosen.series, chosen.predictions, chosen.store, chosen.card);
+  askFor(chosen.result, chosen.number, chosen.series);
   by("report").hidden = false;
 }
 
