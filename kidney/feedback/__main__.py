@@ -17,7 +17,7 @@ from kidney.errors import ConfigError, KidneyError
 from kidney.feedback.corrections import Export, corrections, known_slices
 from kidney.feedback.store import FeedbackStore
 from kidney.files import write_text
-from kidney.reporting.html import page
+from kidney.reporting.pages import page
 
 _LEAD = (
     "Feedback is not a sample: readers answer where they like to. These figures show where to "

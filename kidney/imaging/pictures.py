@@ -21,6 +21,7 @@ _STARTS = (
 )  # fmt: skip
 _MODES_WITH_16_BITS = ("I", "I;16", "I;16B", "I;16L")
 _LEAST_RANGE = 8_192  # greys of 65,536 between the darkest and the brightest 0.5 %
+_WHITE = 60_000  # a slice that is all white may be
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # of TIFF 6.0
 _JPEG_FRAME = re.compile(rb"\xff[\xc0-\xc3\xc9]..(.)", re.DOTALL)  # and the bits of its samples
 _WITHOUT_A_SCALE = ("I", "F")  # of a TIFF: signed, 32-bit or fractions, often Hounsfield units
@@ -125,7 +126,7 @@ def decode_picture(
 def _check_range(wide: NDArray[np.int64], name: str) -> None:
     """Refuse 16 bits that hold 12, or Hounsfield units: the slice would be black, or one grey."""
     low, high = np.percentile(wide, (0.5, 99.5))
-    if high - low < _LEAST_RANGE and wide.max() > 255:
+    if high - low < _LEAST_RANGE and 255 < high < _WHITE:
         raise ImageTypeError(
             f"Expected {name} to use its 16 bits, from black to white, but nearly all of its greys "
             f"lie between {low:,.0f} and {high:,.0f} of 65,535.",

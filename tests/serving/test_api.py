@@ -168,26 +168,26 @@ def test_pictures_are_one_series(send):
 def test_a_dicom_series_stands_beside_the_pictures(send, model):
     archive = packed(*series()[2::-1], report(series()[0]))
     body = send(archive, encode(WHITE)).get_json()
-    pictures, dicom = body["series"]
-    assert (pictures["slices"], dicom["slices"]) == ([0], [1, 2, 3])
+    dicom, pictures = body["series"]
+    assert (dicom["slices"], pictures["slices"]) == ([0, 1, 2], [3])
     assert (dicom["kind"], dicom["plane"], dicom["window"]) == ("dicom", "axial", [40, 400])
     assert dicom["skipped"] == [
         {"file": 1, "reason": "number 4 in file 1: a DICOM file without a picture"}
     ]
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    for data, one in zip(series()[:3], body["predictions"][1:], strict=True):
+    for data, one in zip(series()[:3], body["predictions"][:3], strict=True):
         grey = to_grey(read_dicom(data, "it").hu)
         (expected,) = session.run(["probabilities"], {"slices": grey[:, None]})
         np.testing.assert_allclose(list(one["probabilities"].values()), expected[0], atol=1e-6)
-        assert (one["series"], one["file"], one["size"]) == (1, 1, [96, 96])
-    assert set(dicom["decisive"]) <= {1, 2, 3}
+        assert (one["series"], one["file"], one["size"]) == (0, 1, [96, 96])
+    assert set(dicom["decisive"]) <= {0, 1, 2}
 
 
 def test_hounsfield_units_come_without_loss_on_request(send):
     slice_, picture = series()[0], encode(WHITE)
     predictions = send(slice_, picture, to=API + "?pixels=png").get_json()["predictions"]
-    assert "hounsfield" not in predictions[0]  # the picture comes first, and its sender has it
-    kind, data = predictions[1]["hounsfield"].split(",")
+    assert "hounsfield" not in predictions[1]  # of the picture, which its sender has
+    kind, data = predictions[0]["hounsfield"].split(",")
     assert kind == "data:image/png;base64"
     red, green, blue = np.array(Image.open(io.BytesIO(base64.b64decode(data)))).T.astype(int)
     np.testing.assert_array_equal((256 * red + green - 1024).T, read_dicom(slice_, "it").hu[0])
