@@ -14,7 +14,7 @@ ARG EXTRAS=
 # What the package needs, each file by its hash, without its code, so that this layer of 190 MB
 # changes with the lock alone and a push of new code sends 1 MB.
 RUN python3 -m venv --without-pip /opt/venv \
-    && for part in server $(echo "$EXTRAS" | tr , ' '); do \
+    && IFS=, && for part in server $EXTRAS; do \
         python3 -m pip --python /opt/venv/bin/python3 install --no-cache-dir --no-compile \
             --only-binary :all: --require-hashes --requirement "requirements/$part.txt" || exit 1; \
     done \
