@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "training": GROUND | {"models", "data", "evaluation", "tracking"},
     # the commands
     "pipeline": GROUND | {"models", "data", "evaluation", "tracking", "training"},
+    "__main__": set(),  # the command, which imports what it runs
     # what uses the artifact; no torch
     "serving": GROUND | {"feedback"},
     "scoring": GROUND,
@@ -171,7 +172,7 @@ def test_a_module_has_60_to_400_lines_or_a_reason():
 
 
 def test_few_modules_lie_loose():
-    loose = [path for path in (ROOT / "kidney").glob("*.py") if path.name != "__init__.py"]
+    loose = [path for path in (ROOT / "kidney").glob("*.py") if not path.name.startswith("__")]
     assert len(loose) <= MOST_LOOSE
 
 

@@ -8,6 +8,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 from kidney.artifact.reader import default_model
 from kidney.errors import KidneyError
@@ -15,7 +16,7 @@ from kidney.serving.process.run import serve, with_options
 from kidney.serving.settings import from_environment
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Read the arguments and serve; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
@@ -27,7 +28,7 @@ def main() -> int:
     parser.add_argument("--port", help="default: 8000; 0 chooses a free one")
     parser.add_argument("--workers", help="processes, one model each; default: 1")
     parser.add_argument("--threads", help="threads of one prediction; default: the cores")
-    options = vars(parser.parse_args())
+    options = vars(parser.parse_args(argv))
     # Until gunicorn takes it over: the first process of a container is not ended by a signal that
     # it does not handle, and to fetch a model can take minutes.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))
