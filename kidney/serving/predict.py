@@ -26,15 +26,20 @@ _LIMITS = Settings(max_files=100_000, max_request_pixels=4_000 * 512 * 512)  # 1
 _NUMBER = re.compile(r"\bfile (\d+)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the arguments, predict and print; return the exit status."""
+def arguments_of(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line; exit with status 2 where it is wrong."""
     parser = argparse.ArgumentParser(prog="kidney predict", description=__doc__)
     parser.add_argument("paths", nargs="+", type=Path, metavar="FILE_OR_FOLDER")
     parser.add_argument("--model", type=Path, help="default: your model, or the one in the box")
     parser.add_argument("--json", type=Path, help="the answer of the API goes here")
     parser.add_argument("--csv", type=Path, help="a row a slice goes here")
     parser.add_argument("--overlay", type=Path, help="folder for slices with their evidence")
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read the arguments, predict and print; return the exit status."""
+    arguments = arguments_of(argv)
     files = list(_files(arguments.paths))
     try:
         model = Served(Predictor(arguments.model or default_model()))

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from kidney.files import sha256
 from kidney.remote.signature import read_public_key, verify
+from kidney.serving.predict import arguments_of
 from tests.helpers.doc_pages import ELSEWHERE, ROOT, Command, all_commands, pages
 from tests.helpers.tiny_model import write_tiny_model
 
@@ -45,10 +46,17 @@ def config_of(command: Command) -> str:
 
 
 def test_no_command_is_left_out():
-    known = {"make", "source", "python", "curl", "mlflow", "dvc", "mkdocs", "openssl", "sha256sum"}
+    known = {"make", "source", "python", "curl", "mlflow", "dvc", "mkdocs", "openssl", "sha256sum",
+             "kidney"}  # fmt: skip
     assert set(_BY_PROGRAM) == known
     assert len(all_commands()) > 60
     assert {page.name for page in pages()} >= {"README.md", "CONTRIBUTING.md", "operations.md"}
+
+
+def test_kidney_takes_the_arguments():
+    for command in different("kidney"):
+        assert command.words[1] == "predict"
+        assert arguments_of(command.words[2:]).paths
 
 
 @pytest.mark.parametrize("page", ELSEWHERE)
