@@ -17,6 +17,8 @@ from kidney.remote.http import (
     Progress,
     RefusedError,
     download,
+    hub_address,
+    is_hub,
     is_url,
     read_url,
     without_secrets,
@@ -50,7 +52,8 @@ def fetch_model(
 
     Args:
         reference: `NAME@ALIAS`, `NAME@VERSION` or `models:/...` of a registered model, `s3://...`,
-            an http(s) address, or a path; or a Source that was found before.
+            `hf://OWNER/NAME@REVISION`, an http(s) address, or a path; or a Source that was found
+            before.
         out: where the file goes; another file there stays until every check has passed.
         tracking: http(s) address of the MLflow server; None: MLFLOW_TRACKING_URI.
         precision: which file of a registered version, float32 or int8.
@@ -144,11 +147,16 @@ def _locate(reference: str, tracking: str | None, precision: str) -> Source:
             f"{without_secrets(reference)}.",
             "Leave --precision out and name the file itself.",
         )
+    if is_hub(reference):
+        token = os.environ.get("HF_TOKEN")
+        headers = {"Authorization": f"Bearer {token}"} if token else NO_HEADERS
+        address = hub_address(reference)
+        return Source(address, _beside(address, ".sig"), None, headers)
     if is_url(reference) or is_object(reference) or Path(reference).is_file():
         return Source(reference, _beside(reference, ".sig"), None, NO_HEADERS)
     raise ConfigError(
-        "Expected NAME@ALIAS, NAME@VERSION, s3://BUCKET/KEY, an http(s) address or a file, but "
-        f"got {reference!r}.",
+        "Expected NAME@ALIAS, NAME@VERSION, hf://OWNER/NAME, s3://BUCKET/KEY, an http(s) address "
+        f"or a file, but got {reference!r}.",
         "For example kidney@champion.",
     )
 

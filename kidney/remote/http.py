@@ -16,13 +16,13 @@ from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit, urlunsplit
 
 import requests
 from requests import exceptions
 from urllib3.exceptions import ConnectTimeoutError
 
-from kidney.errors import DataError
+from kidney.errors import ConfigError, DataError
 from kidney.files import sha256 as sha256_of
 from kidney.files import whole_file
 
@@ -59,6 +59,31 @@ class _TransientError(Exception):
 def is_url(text: str) -> bool:
     """Tell whether the text begins like an address that can be asked for: http or https."""
     return re.match(r"https?://", text, re.IGNORECASE) is not None
+
+
+def is_hub(reference: str) -> bool:
+    """Tell whether a reference names a repository of a Hugging Face Hub."""
+    return reference.startswith("hf://")
+
+
+def hub_address(reference: str) -> str:
+    """Return the address of kidney.onnx in a repository of a Hugging Face Hub.
+
+    Args:
+        reference: hf://OWNER/NAME, or hf://OWNER/NAME@REVISION: a branch, a tag, a commit.
+
+    Raises:
+        ConfigError: it is not of this form.
+    """
+    found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", reference)
+    if not found:
+        raise ConfigError(
+            f"Expected hf://OWNER/NAME or hf://OWNER/NAME@REVISION, but got {reference!r}.",
+            "For example hf://kidney/lesions@v1.",
+        )
+    hub = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+    revision = quote(found[2] or "main", safe="")
+    return f"{hub.rstrip('/')}/{found[1]}/resolve/{revision}/kidney.onnx"
 
 
 def without_secrets(url: str) -> str:

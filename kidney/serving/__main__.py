@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--model",
-        help="kidney.onnx, models:/kidney@champion, s3:// or https://; default: "
+        help="kidney.onnx, models:/kidney@champion, hf://, s3:// or https://; default: "
         "artifacts/kidney.onnx, else the model in the box",
     )
     parser.add_argument("--host", help="address to listen on; default: 127.0.0.1")

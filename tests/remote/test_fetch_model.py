@@ -83,6 +83,18 @@ def test_a_model_comes_from_the_web(model: Path, out: Path):
     assert messages[0].startswith(f"{out}: SHA-256 {sha256_of(model)}, as given; no public key")
 
 
+def test_a_model_comes_from_a_hub(model: Path, out: Path, monkeypatch):
+    with serving(model.read_bytes(), beside={}) as web:
+        monkeypatch.setenv("HF_ENDPOINT", web.url.removesuffix("/set.zip"))
+        monkeypatch.setenv("HF_TOKEN", "hf_secret")
+        web.redirects["/us/kidney/resolve/v1/kidney.onnx"] = "/set.zip"  # as the hub's store
+        fetch_model("hf://us/kidney@v1", out)
+        assert web.asked[0]["Authorization"] == "Bearer hf_secret"
+        assert "main" in refused("hf://us/kidney", out.with_name("other.onnx")).problem
+    assert out.read_bytes() == model.read_bytes()
+    assert "hf://OWNER/NAME" in refused("hf://kidney", out.with_name("other.onnx")).problem
+
+
 def test_the_hash_beside_the_file_is_heeded(model: Path, out: Path):
     messages: list[str] = []
     line = f"{sha256_of(model)}  kidney.onnx\n".encode()

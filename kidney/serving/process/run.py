@@ -22,7 +22,7 @@ from gunicorn.glogging import Logger
 
 from kidney.artifact.reader import read_artifact
 from kidney.errors import ArtifactError, KidneyError
-from kidney.remote.http import is_url
+from kidney.remote.http import is_hub, is_url
 from kidney.remote.mlflow_rest import read_reference
 from kidney.remote.object_store import is_object
 from kidney.serving.guards.access import check_auth
@@ -43,7 +43,8 @@ _SHARED_MEMORY = Path("/dev/shm")  # writable where the root file system is not,
 def with_options(environment: Mapping[str, str], **options: object) -> dict[str, str]:
     """Return the environment with the options of a command line, which override it.
 
-    A model that is no file but `kidney@champion`, s3:// or http(s):// becomes KIDNEY_MODEL_FROM.
+    A model that is no file but `kidney@champion`, hf://, s3:// or http(s):// becomes
+    KIDNEY_MODEL_FROM.
 
     Args:
         environment: variables as they are set.
@@ -52,7 +53,7 @@ def with_options(environment: Mapping[str, str], **options: object) -> dict[str,
     given = {PREFIX + name.upper(): str(value) for name, value in options.items() if value}
     merged = {**environment, **given}
     model = merged.get("KIDNEY_MODEL", "")
-    if read_reference(model) or is_url(model) or is_object(model):
+    if read_reference(model) or is_hub(model) or is_url(model) or is_object(model):
         path = environment.get("KIDNEY_MODEL", "")
         merged["KIDNEY_MODEL_FROM"] = model
         merged["KIDNEY_MODEL"] = FETCHED if path in ("", model) else path
