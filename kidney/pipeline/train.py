@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from optuna.distributions import BaseDistribution, distribution_to_json
@@ -32,6 +33,7 @@ _DECIDE = ("seed", "batch_size", "slices_per_scan", "augmentations")  # of the t
 
 def train_stage(cfg: DictConfig, slices: pd.DataFrame, split: Split) -> float:
     """Train what the configuration asks for and print what came of it."""
+    check_trainer(cfg.trainer, gpus=torch.cuda.device_count())
     if is_sweep():
         refuse_distributed_sweep(cfg.trainer.strategy)
     if cfg.search:
@@ -165,6 +167,31 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield from _leaves(value, f"{above}{name}.")
         else:
             yield f"{above}{name}", value
+
+
+def check_trainer(trainer: DictConfig, gpus: int) -> None:
+    """Check at once what Lightning would notice late, or not at all.
+
+    Args:
+        trainer: its configuration.
+        gpus: how many this process sees.
+
+    Raises:
+        ConfigError: it needs a GPU and there is none, or it would leave a run of one batch that
+            counts as finished.
+    """
+    if trainer.get("accelerator") in ("gpu", "cuda") and not gpus:
+        raise ConfigError(
+            f"Expected a GPU for trainer.accelerator={trainer.accelerator}, but this process sees "
+            "none.",
+            "Train with trainer=cpu, or check the driver and CUDA_VISIBLE_DEVICES.",
+        )
+    if trainer.get("fast_dev_run"):
+        raise ConfigError(
+            "Expected a training, but trainer.fast_dev_run runs a few batches and would count as a "
+            "finished run.",
+            "Use trainer=smoke, which does the same in an experiment of its own.",
+        )
 
 
 def refuse_distributed_sweep(strategy: str) -> None:

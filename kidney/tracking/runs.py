@@ -61,6 +61,14 @@ class Tracking:
                 "MLflow's file store is closed; use the default or a server's address.",
             )
         if self.uri.startswith(_SQLITE):
+            if odd := sorted(set("?%#") & set(self.uri)):
+                # "what?x=1" would lie in a file "what" beside it, which "what?y=2" shares.
+                raise ConfigError(
+                    f"Expected a tracking store whose path has none of ?, % and #, but it has "
+                    f"{' and '.join(odd)}: MLflow reads them as parts of an address.",
+                    "Rename the workspace, or name another store: "
+                    "tracking.uri=sqlite:////PATH/mlflow.db.",
+                )
             Path(self.uri.removeprefix(_SQLITE)).absolute().parent.mkdir(
                 parents=True, exist_ok=True
             )

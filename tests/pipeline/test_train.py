@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution
 from kidney.data.split import Split
 from kidney.errors import ConfigError
 from kidney.pipeline.train import (
+    check_trainer,
     refuse_distributed_sweep,
     search_space,
     search_stage,
@@ -34,6 +35,21 @@ def test_a_value_reaches_the_training_that_uses_it():
     assert (spec.fold, spec.augmentations, spec.window) == (2, 1, None)
     assert spec.parameters["split.fold"] == 2
     assert spec.with_fold(4).parameters["split.fold"] == 4
+
+
+def test_smoke_runs_have_an_experiment_of_their_own():
+    assert ask("trainer=smoke").tracking.experiment == "kidney-smoke"
+    assert ask().tracking.experiment == "kidney"
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [("trainer=gpu", "Expected a GPU"), ("+trainer.fast_dev_run=true", "trainer=smoke")],
+)
+def test_a_trainer_that_cannot_make_a_run_is_refused_at_once(override: str, says: str):
+    with pytest.raises(ConfigError, match=says):
+        check_trainer(ask(override).trainer, gpus=0)
+    check_trainer(ask("trainer=gpu").trainer, gpus=1)
 
 
 def test_the_space_of_a_search_is_named_by_dotted_settings():

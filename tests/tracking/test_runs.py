@@ -47,6 +47,13 @@ def best(tracking: Tracking, data: str = "data-1", split: str = "split-1", fold:
     return best_run(tracking, data, split, str(fold), "None").info.run_id
 
 
+@pytest.mark.parametrize("name", ["what?x=1", "50%20off", "a#b"])
+def test_a_path_that_mlflow_would_misread_is_refused(tmp_path: Path, name: str):
+    with pytest.raises(ConfigError, match="none of"):
+        Tracking(f"sqlite:///{tmp_path / name}/mlflow.db", "kidney").client()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_best_run_is_that_with_the_best_validation_figure(
     tracking: Tracking, trained: Callable[..., str]
 ):
