@@ -74,7 +74,7 @@ def test_the_history_shows_the_result_and_the_reading_on_a_phone(visit, with_fee
     page.locator("#feedback-status", has_text="Noted").wait_for()
     page.click("text=Your results")
     row = page.locator("tbody tr").first
-    assert page.locator("tbody tr").count() >= 1
+    row.wait_for()
     assert "none" not in row.locator("td").last.inner_text()
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= PHONE["viewport"]["width"]
