@@ -122,10 +122,15 @@ def _split_to_check(cfg: DictConfig, slices: pd.DataFrame) -> tuple[Split | None
 
 
 def split_stage(cfg: DictConfig) -> Path:
-    """Assign the manifest to folds and write the split file."""
+    """Assign the manifest to folds and write the split file.
+
+    Raises:
+        DataError: another source than the one asked for is ingested.
+    """
     folder = data_folder(cfg)
-    split = cfg.split
-    return write_split(folder, split.name, read_manifest(folder), split.folds, split.seed)
+    split, slices = cfg.split, read_manifest(folder)
+    _check_origin(cfg, slices)
+    return write_split(folder, split.name, slices, split.folds, split.seed)
 
 
 def prepare(cfg: DictConfig) -> tuple[pd.DataFrame, Split]:
@@ -148,13 +153,7 @@ def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, Split]:
         ingest_stage(cfg)
     slices = read_manifest(folder)
     _check_settings(cfg)
-    origin = str(slices["origin"].iloc[0])
-    if cfg.data.source != cfg.data.default_source and origin != origin_of(cfg):
-        raise DataError(
-            f"Expected {folder} to hold {origin_of(cfg)}, but it holds {origin}.",
-            "Replace it (python scripts/ingest.py with the same data.source), or keep both: "
-            "data.name=ANOTHER_NAME.",
-        )
+    _check_origin(cfg, slices)
     failed = validate_stage(cfg)
     # Whoever asks for the leaky split by its name wants to see what it does.
     stops = [f for f in failed if f.about == "data" or cfg.split.name != LEAKY]
@@ -176,6 +175,17 @@ def _prepare(cfg: DictConfig) -> tuple[pd.DataFrame, Split]:
             "on the old split then no longer compare with new ones.",
         )
     return slices, split
+
+
+def _check_origin(cfg: DictConfig, slices: pd.DataFrame) -> None:
+    """See that the manifest was made from the source that is asked for."""
+    origin = str(slices["origin"].iloc[0])
+    if cfg.data.source != cfg.data.default_source and origin != origin_of(cfg):
+        raise DataError(
+            f"Expected {data_folder(cfg)} to hold {origin_of(cfg)}, but it holds {origin}.",
+            "Replace it (python scripts/ingest.py with the same data.source), or keep both: "
+            "data.name=ANOTHER_NAME.",
+        )
 
 
 def _check_settings(cfg: DictConfig) -> None:

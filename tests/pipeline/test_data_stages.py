@@ -134,3 +134,10 @@ def test_a_set_without_a_source_of_its_own_asks_for_one(
     with pytest.raises(DataError, match=r"none is given(.|\n)*data\.source=PATH"):
         prepare(ask("data=kits", "data.source=''"))
     assert "ingesting it" in capsys.readouterr().out
+
+
+def test_a_split_of_another_source_than_the_one_asked_for_is_refused(ask) -> None:
+    ingest_stage(ask())
+    with pytest.raises(DataError, match=r"to hold nope\.zip, but it holds source"):
+        split_stage(ask("data.source=/nope.zip"))
+    assert not splits(ask()).exists()
