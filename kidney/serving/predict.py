@@ -56,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     response = encode(model, series, predictions, PredictionsQuery())
     kept = [path for path in files if str(path) not in dict(refused)]
     print(_table(response, model, kept))
+    for name, _ in refused:  # the server refuses the whole series
+        print(f"LEFT OUT, and a finding may lie there: {name}")
     if arguments.json:
         write_text(arguments.json, response.model_dump_json(exclude_unset=True, indent=1) + "\n")
     if arguments.csv:

@@ -56,6 +56,7 @@ def test_a_damaged_file_is_named_and_the_others_are_read(folder: Path, model: Pa
     printed = capsys.readouterr()
     assert str(folder / "series/broken.dcm") in printed.err
     assert "Series 1: 3 slices" in printed.out
+    assert f"LEFT OUT, and a finding may lie there: {folder / 'series/broken.dcm'}" in printed.out
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path, model: Path, capsys):
