@@ -2,6 +2,7 @@ import dataclasses
 import re
 from io import BytesIO
 from pathlib import Path
+from urllib.parse import urljoin
 
 import numpy as np
 import pytest
@@ -193,9 +194,21 @@ def test_what_makes_it_an_app_is_at_the_root(client):
     manifest = client.get("/manifest.webmanifest")
     assert manifest.mimetype == "application/manifest+json"
     for icon in manifest.get_json(force=True)["icons"]:
-        assert client.get(icon["src"]).status_code == 200
+        assert client.get(urljoin("/manifest.webmanifest", icon["src"])).status_code == 200
     worker = client.get("/service-worker.js")
     assert worker.mimetype == "text/javascript"
+
+
+def test_a_proxy_may_put_a_prefix_before_the_server(tmp_path):
+    model = write_tiny_model(tmp_path / "kidney.onnx")
+    app = create_app(Settings(model=model, threads=1, auth=False, proxies=1))
+    page = app.test_client().get("/", headers={"X-Forwarded-Prefix": "/kidney"}).text
+    links = re.findall(r'(?:href|src|action|data-address)="(/[^"]*)"', page)
+    assert len(links) > 5
+    assert all(link.startswith("/kidney/") for link in links), links
+    for path in STATIC.rglob("*.js"):  # what they ask for is found from where they lie
+        if "vendor" not in path.parts:
+            assert not re.search(r"""["'`]/(api|static|login|history)""", path.read_text()), path
 
 
 def test_no_script_and_no_style_sheet_is_too_long_to_read():

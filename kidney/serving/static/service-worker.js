@@ -3,7 +3,8 @@
 // not there.
 
 const CACHE = "kidney-shell";
-const OFFLINE = "/static/offline.html";
+const BASE = new URL("./", self.location).pathname; // a proxy may put a prefix before it
+const OFFLINE = `${BASE}static/offline.html`;
 
 self.addEventListener("install", (event) => {
   event.waitUntil(caches.open(CACHE).then((cache) => cache.add(OFFLINE)));
@@ -16,7 +17,7 @@ self.addEventListener("fetch", (event) => {
   const { request } = event;
   const { origin, pathname } = new URL(request.url);
   if (request.method !== "GET" || origin !== self.location.origin) return;
-  if (pathname.startsWith("/static/")) event.respondWith(networkFirst(request));
+  if (pathname.startsWith(`${BASE}static/`)) event.respondWith(networkFirst(request));
   else if (request.mode === "navigate") event.respondWith(fetch(request).catch(() => caches.match(OFFLINE)));
 });
 

@@ -1,8 +1,8 @@
 // What a reader says of the result that is shown, to the server.
 
-import { Problem } from "./send.js";
+import { BASE, Problem } from "./send.js";
 
-const ADDRESS = "/api/v1/feedback";
+const ADDRESS = `${BASE}api/v1/feedback`;
 
 /** Start the form, where the server takes feedback; returns a function that binds it to a result. */
 export function startFeedback(form, position) {

@@ -3,7 +3,7 @@
 import { startFeedback } from "./feedback.js";
 import { pixelStore } from "./pixels.js";
 import { writeReport } from "./report.js";
-import { modelCard } from "./send.js";
+import { BASE, modelCard } from "./send.js";
 import { say } from "./slots.js";
 import { startUpload } from "./upload.js";
 import { createViewer } from "./viewer.js";
@@ -86,4 +86,4 @@ addEventListener("popstate", ({ state }) => {
   if (state !== RESULT && !location.hash) showForm(); // a hash: a step within the result
 });
 
-navigator.serviceWorker?.register("/service-worker.js");
+navigator.serviceWorker?.register(`${BASE}service-worker.js`);

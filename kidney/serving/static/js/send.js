@@ -1,6 +1,8 @@
 // Files to the server, with progress and a way to stop. fetch tells no progress of an upload.
 
-const ADDRESS = "/api/v1/predictions?evidence=maps&pixels=png";
+/** Where the server begins: a proxy may put a prefix before it. */
+export const BASE = new URL("../../", import.meta.url).pathname;
+const ADDRESS = `${BASE}api/v1/predictions?evidence=maps&pixels=png`;
 
 /** An error in words: the members of problem+json that people read. */
 export class Problem extends Error {
@@ -45,7 +47,7 @@ export function send(files, onProgress, signal) {
 
 /** Return the card of the model that answers now. */
 export async function modelCard() {
-  const response = await fetch("/api/v1/model");
+  const response = await fetch(`${BASE}api/v1/model`);
   const body = await response.json().catch(() => null);
   if (response.ok && body) return body;
   throw new Problem(body?.title ? body : unknown(response.status));
