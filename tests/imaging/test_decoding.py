@@ -130,7 +130,8 @@ def test_computing_without_end_ends():
 @linux
 def test_a_process_knows_no_variable_and_no_file_of_the_server(monkeypatch):
     monkeypatch.setenv("KIDNEY_SESSION_SECRET", "of the server")
-    pid = child(Decoders(1)).pid
+    decoders = Decoders(1)  # kept: a process ends with its connection
+    pid = child(decoders).pid
     assert b"of the server" not in Path(f"/proc/{pid}/environ").read_bytes()
     loaded = Path(f"/proc/{pid}/maps").read_text()
     assert "onnxruntime" not in loaded
@@ -138,6 +139,7 @@ def test_a_process_knows_no_variable_and_no_file_of_the_server(monkeypatch):
     files = {str(link.readlink()) for link in Path(f"/proc/{pid}/fd").iterdir()}
     assert {file.partition(":")[0] for file in files} == {"/dev/null", "socket"}
     assert sum(file.startswith("socket") for file in files) == 1
+    assert decoders
 
 
 @linux
