@@ -21,6 +21,7 @@ from kidney.imaging.dicom_header import (
     needed,
     normal_of,
     read_header,
+    same_direction,
     upright_turns,
 )
 from kidney.imaging.dicom_pixels import stored_frames
@@ -92,7 +93,7 @@ def read_dicom(
         for frame, stored in zip(range(header.frames), frames, strict=True):
             hu[frame], doubt = _hounsfield(dataset, stored, frame, name)
             doubts |= doubt
-        doubts |= _stored_doubts(dataset) | _doubts(hu)
+        doubts |= _stored_doubts(dataset) | _doubts(hu) | _frame_doubts(dataset, header)
         header = replace(header, doubts=tuple(sorted(doubts)))
         return DicomImage(header, _upright(dataset, _square(hu, header.aspect)))
     except ImageError:
@@ -219,6 +220,25 @@ def _doubts(hu: NDArray[np.int16]) -> set[str]:
     if hu.max() <= _SOME_AIR:
         return {"everything in the slice is air, so its numbers may be no Hounsfield units"}
     return set()
+
+
+def _frame_doubts(dataset: pydicom.Dataset, header: DicomHeader) -> set[str]:
+    """Return what is odd about where the frames of an enhanced CT lie."""
+    grouped = dataset.get("PerFrameFunctionalGroupsSequence")
+    if header.frames == 1 or header.normal is None or not grouped:
+        return set()
+    found: set[str] = set()
+    heights: list[float] = []
+    for frame in range(header.frames):
+        row, column, place = geometry_of(dataset, frame)
+        normal = normal_of(row, column)
+        if normal is None or not same_direction(tuple(normal), header.normal):
+            found.add("its frames have several orientations, and are turned as the first is")
+        elif place is not None:
+            heights.append(round(float(normal @ place), 3))
+    if len(set(heights)) < len(heights):
+        found.add("some frames lie where another one lies")
+    return found
 
 
 def _square(hu: NDArray[np.int16], aspect: float) -> NDArray[np.int16]:
