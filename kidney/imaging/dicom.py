@@ -21,6 +21,7 @@ from kidney.imaging.dicom_header import (
     needed,
     normal_of,
     read_header,
+    same_direction,
     upright_turns,
 )
 from kidney.imaging.dicom_pixels import stored_frames
@@ -85,6 +86,7 @@ def read_dicom(
     try:
         header = header_of(dataset)
         _check_kind(dataset, header, name)
+        _complete(dataset, header, name)
         _check_size(header, name, max_pixels, max_frames, max_frame_pixels)
         hu = np.empty((header.frames, header.rows, header.columns), dtype=np.int16)
         frames = stored_frames(dataset, header, name)
@@ -92,7 +94,7 @@ def read_dicom(
         for frame, stored in zip(range(header.frames), frames, strict=True):
             hu[frame], doubt = _hounsfield(dataset, stored, frame, name)
             doubts |= doubt
-        doubts |= _stored_doubts(dataset) | _doubts(hu)
+        doubts |= _stored_doubts(dataset, header) | _doubts(hu) | _frame_doubts(dataset, header)
         header = replace(header, doubts=tuple(sorted(doubts)))
         return DicomImage(header, _upright(dataset, _square(hu, header.aspect)))
     except ImageError:
@@ -109,8 +111,8 @@ def _check_kind(dataset: pydicom.Dataset, header: DicomHeader, name: str) -> Non
             f"Expected {name} to be a CT slice, got {unfit}.",
             "Send the original CT slices of the series, not its reports, scouts, maps or captures.",
         )
-    grey = str(dataset.get("PhotometricInterpretation", "MONOCHROME2")).startswith("MONOCHROME")
-    if dataset.get("SamplesPerPixel", 1) != 1 or not grey:
+    grey = str(dataset.get("PhotometricInterpretation") or "MONOCHROME").startswith("MONOCHROME")
+    if (dataset.get("SamplesPerPixel") or 1) != 1 or not grey:
         raise NoSliceError(
             f"Expected {name} to be grey, got colours: a capture of a screen has no Hounsfield "
             "units.",
@@ -121,6 +123,21 @@ def _check_kind(dataset: pydicom.Dataset, header: DicomHeader, name: str) -> Non
             f"Expected {name} to have 8 or 16 bits a pixel, got another number.",
             "Export it as a plain CT file.",
         )
+
+
+def _complete(dataset: pydicom.Dataset, header: DicomHeader, name: str) -> None:
+    """Give the dataset what decoders ask for and HU do not need; refuse what these need by name."""
+    ranges = {"BitsStored": range(1, dataset.BitsAllocated + 1), "PixelRepresentation": range(2)}
+    for keyword, allowed in ranges.items():
+        if dataset.get(keyword) not in allowed:
+            raise ImageError(
+                f"Expected {keyword} of {name} to be {allowed[0]} to {allowed[-1]}, but it is "
+                "missing or something else.",
+                "Export the series again from the archive: in CT images the element is required.",
+            )
+    dataset.PhotometricInterpretation = dataset.get("PhotometricInterpretation") or "MONOCHROME2"
+    dataset.SamplesPerPixel = 1
+    dataset.NumberOfFrames = header.frames
 
 
 def _check_size(
@@ -194,14 +211,21 @@ def _rescale(
             )
     slope, intercept = found["RescaleSlope"], found["RescaleIntercept"]
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-        raise ValueError(f"slope {slope:g} and intercept {intercept:g} give no HU")
+        raise ImageError(
+            f"Expected RescaleSlope and RescaleIntercept of {name} to give Hounsfield units, but "
+            "the slope is 0 or one of them is infinite.",
+            "Export the series again from the archive.",
+        )
     return slope, intercept
 
 
-def _stored_doubts(dataset: pydicom.Dataset) -> set[str]:
+def _stored_doubts(dataset: pydicom.Dataset, header: DicomHeader) -> set[str]:
     """Return what the header says of stored values and these contradict."""
-    bits = int(dataset.get("BitsStored") or 16)
+    bits = dataset.BitsStored
     native = not UID(dataset.file_meta.TransferSyntaxUID).is_encapsulated
+    frame = dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8
+    if native and len(dataset.PixelData) >= (header.frames + 1) * frame:
+        return {"it holds more pixels than its header says, and these were left out"}
     if native and dataset.BitsAllocated == 16 and bits < 16 and not dataset.PixelRepresentation:
         size = len(dataset.PixelData) // 2 * 2
         order = ">u2" if dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<u2"
@@ -219,6 +243,25 @@ def _doubts(hu: NDArray[np.int16]) -> set[str]:
     if hu.max() <= _SOME_AIR:
         return {"everything in the slice is air, so its numbers may be no Hounsfield units"}
     return set()
+
+
+def _frame_doubts(dataset: pydicom.Dataset, header: DicomHeader) -> set[str]:
+    """Return what is odd about where the frames of an enhanced CT lie."""
+    grouped = dataset.get("PerFrameFunctionalGroupsSequence")
+    if header.frames == 1 or header.normal is None or not grouped:
+        return set()
+    found: set[str] = set()
+    heights: list[float] = []
+    for frame in range(header.frames):
+        row, column, place = geometry_of(dataset, frame)
+        normal = normal_of(row, column)
+        if normal is None or not same_direction(tuple(normal), header.normal):
+            found.add("its frames have several orientations, and are turned as the first is")
+        elif place is not None:
+            heights.append(round(float(normal @ place), 3))
+    if len(set(heights)) < len(heights):
+        found.add("some frames lie where another one lies")
+    return found
 
 
 def _square(hu: NDArray[np.int16], aspect: float) -> NDArray[np.int16]:

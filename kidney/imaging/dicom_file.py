@@ -19,7 +19,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
 )
 
-from kidney.errors import ImageError, ImageTypeError
+from kidney.errors import ImageError, ImageSizeError, ImageTypeError
 
 _MOST_READS = 500_000  # an Enhanced CT of 1,000 frames takes 110,000
 _MOST_BYTES = 4_000_000  # of an element that holds no pixels
@@ -128,7 +128,11 @@ def _parse(file: BinaryIO, name: str, *, pixels: bool) -> pydicom.Dataset:
     for element in dataset.elements():  # sequences of known length, which are parsed later
         value = element.value
         if isinstance(value, bytes) and len(value) > _MOST_BYTES and element.tag != _PIXEL_DATA:
-            raise ValueError(f"one of its elements has {len(value):,} bytes")
+            raise ImageSizeError(
+                f"Expected each element of {name} but its pixels to have at most {_MOST_BYTES:,} "
+                f"bytes, got {len(value):,}.",
+                "Export the series as single slices (CT Image Storage).",
+            )
     if "TransferSyntaxUID" not in dataset.file_meta:
         dataset.file_meta.TransferSyntaxUID = _guessed(dataset)
     return dataset

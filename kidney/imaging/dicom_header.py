@@ -1,6 +1,7 @@
 """The header of a DICOM file: ids, geometry, contrast and window of its slices."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from kidney.imaging.windows import Window
 Axis = NDArray[np.float64] | None
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 PLANES = ("sagittal", "coronal", "axial")  # by the axis of the patient that the slices stand on
+_PARALLEL = 0.996  # cosine of 5 degrees between the normals of slices of one stack
 _STRAIGHT = 0.8  # cosine of 37 degrees: gantries tilt by up to 30 and are still called axial
 _OTHER_MODALITIES = {  # the usual ones of DICOM PS3.3 C.7.3.1.1.1
     "CR", "DOC", "DX", "KO", "MG", "MR", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTPLAN",
@@ -60,6 +62,7 @@ class DicomHeader:
         contrast: "enhanced" where a contrast agent is named; "" proves nothing.
         window: the first window of the file, None where there is no sensible one.
         unfit: why it is no CT slice, "" where it is one.
+        corner: ImagePositionPatient of the (first) frame in mm, None where unknown.
         doubts: why its numbers may be no Hounsfield units; of `read_dicom`, which sees pixels.
     """
 
@@ -84,6 +87,7 @@ class DicomHeader:
     contrast: str
     window: Window | None
     unfit: str = ""
+    corner: tuple[float, float, float] | None = None
     doubts: tuple[str, ...] = ()
 
 
@@ -136,6 +140,7 @@ def header_of(dataset: pydicom.Dataset) -> DicomHeader:
         contrast="enhanced" if _has_contrast(dataset) else "",
         window=_window(dataset),
         unfit=_unfit(dataset),
+        corner=None if position is None else tuple(position.tolist()),
     )
 
 
@@ -263,6 +268,11 @@ def normal_of(row: Axis, column: Axis) -> Axis:
     towards = 1.0 if main == 2 else -1.0  # left and back are positive in DICOM, head as well
     turned: NDArray[np.float64] = normal * (towards * np.sign(normal[main]) / length)
     return turned
+
+
+def same_direction(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Tell whether unit normals are those of slices of one stack."""
+    return abs(sum(a * b for a, b in zip(one, other, strict=True))) > _PARALLEL
 
 
 def upright_turns(row: Axis, column: Axis) -> tuple[bool, bool, bool]:

@@ -1,16 +1,20 @@
 """Group DICOM headers into series, and sort the files of each."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import PurePath
 
-from kidney.imaging.dicom_header import DicomHeader
+import numpy as np
+
+from kidney.imaging.dicom_header import DicomHeader, same_direction
 
 _File = tuple[str, DicomHeader]
-_PARALLEL = 0.996  # cosine of 5 degrees between the normals of slices of one stack
 _MOST_SCOUTS = 2  # slices of another orientation that make no stack
+_WIDE = 1.5  # times the usual distance of slices is a gap
+_TILT = 2.0  # degrees between the way of the table and the normal of slices
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class Series:
         left_first: as in DicomHeader.
         plane: as in DicomHeader.
         contrast: "enhanced" where a file names a contrast agent, else "".
+        stack: number of the stack in its series, from 1; 0 where the series has only one.
+        doubts: what is odd about where its slices lie.
     """
 
     study_uid: str
@@ -38,6 +44,8 @@ class Series:
     left_first: bool | None
     plane: str
     contrast: str
+    stack: int = 0
+    doubts: tuple[str, ...] = ()
 
 
 def group_series(
@@ -70,7 +78,8 @@ def group_series(
     for group in groups.values():
         for files in _by_patient(group):
             stacks, others = _stacks(files)
-            found += [_series(stack) for stack in stacks]
+            first = 1 if len(stacks) > 1 else 0
+            found += [_series(stack, number) for number, stack in enumerate(stacks, first)]
             refused += others
     return sorted(found, key=lambda series: series.names), sorted(refused)
 
@@ -118,7 +127,7 @@ def _stacks(files: list[_File]) -> tuple[list[list[_File]], list[tuple[str, str]
 def _parallel(one: DicomHeader, other: DicomHeader) -> bool:
     if one.normal is None or other.normal is None:
         return one.normal == other.normal
-    return abs(sum(a * b for a, b in zip(one.normal, other.normal, strict=True))) > _PARALLEL
+    return same_direction(one.normal, other.normal)
 
 
 def _acquisitions(stack: list[_File]) -> list[list[_File]]:
@@ -129,22 +138,37 @@ def _acquisitions(stack: list[_File]) -> list[list[_File]]:
     spans = []
     for files in numbers.values():
         places = [header.position for _, header in files if header.position is not None]
-        if len(places) < 2:
+        if not places:
             return [stack]
         spans.append((min(places), max(places)))
     spans.sort()
-    overlap = any(after[0] < before[1] for before, after in pairwise(spans))
-    return list(numbers.values()) if len(numbers) > 1 and overlap else [stack]
+    if any(after[0] < before[1] for before, after in pairwise(spans)):
+        return list(numbers.values())
+    return _rounds(stack)
 
 
-def _series(files: list[_File]) -> Series:
+def _rounds(stack: list[_File]) -> list[list[_File]]:
+    """Part a stack whose every place was scanned equally often: phases without a number."""
+    places: dict[float | None, list[_File]] = defaultdict(list)
+    for entry in sorted(stack, key=_number):
+        places[entry[1].position].append(entry)
+    times = {len(files) for files in places.values()}
+    if None in places or len(places) < 2 or len(times) > 1 or times == {1}:
+        return [stack]
+    return [list(files) for files in zip(*places.values(), strict=True)]
+
+
+def _number(entry: _File) -> tuple[float, str]:
+    name, header = entry
+    return math.inf if header.instance is None else header.instance, name
+
+
+def _series(files: list[_File], stack: int) -> Series:
     placed = all(header.position is not None for _, header in files)
 
     def order(entry: _File) -> tuple[float, float, str]:
-        name, header = entry
-        number = math.inf if header.instance is None else header.instance
-        height = -header.position if placed and header.position is not None else 0.0
-        return height, number, name
+        position = entry[1].position
+        return -position if placed and position is not None else 0.0, *_number(entry)
 
     files = sorted(files, key=order)
     head = files[0][1]
@@ -159,7 +183,32 @@ def _series(files: list[_File]) -> Series:
         left_first=head.left_first if len(sides) == 1 else None,
         plane=head.plane if all(header.plane == head.plane for _, header in files) else "",
         contrast="enhanced" if any(header.contrast for _, header in files) else "",
+        stack=stack,
+        doubts=tuple(_doubts(files)),
     )
+
+
+def _doubts(files: list[_File]) -> list[str]:
+    """Return what is odd about where the slices of a sorted stack lie."""
+    places = [header.position for _, header in files if header.position is not None]
+    if len(places) < len(files) or len(files) < 2:
+        return []
+    doubts = []
+    steps = [before - after for before, after in pairwise(places)]
+    gaps = [step for step in steps if step > 1e-3]
+    if len(gaps) < len(steps):
+        doubts.append(f"{len(steps) - len(gaps)} slices lie where another one lies")
+    if gaps and max(gaps) > _WIDE * _distance(list(places)):
+        doubts.append(
+            f"slices lie {min(gaps):.3g} to {max(gaps):.3g} mm apart, as if some were missing"
+        )
+    head, feet = files[0][1], files[-1][1]
+    if gaps and head.corner and feet.corner and head.normal:
+        way = np.subtract(head.corner, feet.corner)
+        cosine = abs(float(way @ head.normal)) / float(np.linalg.norm(way))
+        if (tilt := math.degrees(math.acos(min(cosine, 1.0)))) > _TILT:
+            doubts.append(f"the gantry was tilted by {tilt:.0f} degrees: the stack is sheared")
+    return doubts
 
 
 def _distance(positions: list[float | None]) -> float:

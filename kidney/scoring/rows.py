@@ -37,6 +37,8 @@ class Decoded:
     study: str = ""  # pseudonyms of the UIDs and of PatientID; "" where there is none
     series: str = ""
     patient: str = ""
+    plane: str = ""  # of DICOM; a scout in a series shows by it
+    doubts: tuple[str, ...] = ()  # why its numbers may be no Hounsfield units
 
 
 def decode(data: bytes, window: Window, key: bytes) -> Decoded:
@@ -77,6 +79,8 @@ def _dicom(data: bytes, window: Window, key: bytes) -> Decoded:
         pseudonym(key, header.study_uid),
         pseudonym(key, header.series_uid),
         pseudonym(key, header.patient_id),
+        header.plane,
+        header.doubts,
     )
 
 
@@ -102,7 +106,8 @@ def slices_schema(classes: Sequence[str], model: str) -> pa.Schema:
     columns = {
         "path": text,
         **dict.fromkeys(("frame", "instance"), integer),
-        **dict.fromkeys(("study", "series", "patient"), text),
+        **dict.fromkeys(("study", "series", "patient", "plane"), text),
+        "doubts": pa.list_(text),
         **dict.fromkeys(("height", "width"), integer),
         **dict.fromkeys(("decision", "label"), text),
         **dict.fromkeys((PROBABILITY + name for name in classes), number),
@@ -133,6 +138,8 @@ def slice_row(
         "study": decoded.study,
         "series": decoded.series,
         "patient": decoded.patient,
+        "plane": decoded.plane,
+        "doubts": list(decoded.doubts),
         "height": height,
         "width": width,
         "decision": decision.outcome,

@@ -154,3 +154,37 @@ def test_a_real_series_is_one_scan_in_the_order_of_its_numbers(real_files: dict[
         read_dicom(real_files[series.names[index]], "x").hu.astype(float) for index in (0, 1, -1)
     )
     assert np.abs(first - second).mean() < np.abs(first - last).mean()
+
+
+def test_phases_without_an_acquisition_number_are_stacks():
+    one = [(f"{name}-{number}", replace(header, instance=number))
+           for number, (name, header) in enumerate(stack("a", [0, 5, 10, 10, 5, 0]))]  # fmt: skip
+    found, refused = group_series(one)
+    assert refused == []
+    assert [series.stack for series in found] == [1, 2]
+    assert [[int(name[-1]) for name in series.names] for series in found] == [[2, 1, 0], [3, 4, 5]]
+
+
+def test_one_acquisition_a_slice_is_one_stack():
+    """Scanners that step and shoot count an acquisition for each slice."""
+    files = [(name, replace(header, acquisition=number))
+             for number, (name, header) in enumerate(stack("a", [0, 5, 10]))]  # fmt: skip
+    assert only(files).doubts == ()
+
+
+def test_gaps_repeats_and_tilt_are_told():
+    assert "5 to 15 mm apart" in only(stack("a", [0, 5, 10, 15, 30])).doubts[0]
+    assert only(stack("a", [0, 5, 5, 10])).doubts == ("1 slices lie where another one lies",)
+    angle = math.radians(12)
+    tilted = (0.0, -math.sin(angle), math.cos(angle))
+    table = [
+        (f"t/{z}", replace(HEADER, sop_uid=f"2.{z}", normal=tilted, corner=(-200.0, -200.0, z),
+                           position=z * tilted[2] + 200 * math.sin(angle)))
+        for z in (0.0, 5.0, 10.0)
+    ]  # fmt: skip
+    assert "tilted by 12 degrees" in only(table).doubts[0]
+    reformat = [
+        (name, replace(header, corner=tuple(header.position / tilted[2] * a for a in tilted)))
+        for name, header in table
+    ]
+    assert only(reformat).doubts == ()  # it steps along its own normal

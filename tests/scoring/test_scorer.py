@@ -18,6 +18,7 @@ from kidney.imaging.slices import read_slices
 from kidney.imaging.windows import ABDOMEN, Window
 from kidney.remote import object_store
 from kidney.scoring.scorer import Job, Scorer
+from tests.helpers.dicom_files import changed
 from tests.helpers.pictures import encode
 from tests.helpers.tiny_model import CARD
 from tests.scoring.conftest import PATIENT, SALT, Archive
@@ -130,3 +131,14 @@ def test_objects_are_read_and_parts_written_in_s3(model: Path, s3: Any, archive:
     table = pq.read_table(io.BytesIO(found))
     assert table["path"].to_pylist() == names[:1]
     assert table.schema.metadata[b"kidney.model"].decode() == Predictor(model, 1).sha256
+
+
+def test_doubts_and_plane_of_a_slice_are_columns(model: Path, dicom: bytes, tmp_path: Path) -> None:
+    flat = np.full((64, 64), 1064, "<u2").tobytes()
+    for name, data in {"good": dicom, "flat": changed(dicom, PixelData=flat)}.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [str(tmp_path / "good"), str(tmp_path / "flat")]
+    _, (good, flat_row), bad = scored(model, tmp_path / "out", paths)
+    assert bad == []
+    assert (good["plane"], good["doubts"]) == ("axial", [])
+    assert "nothing in the slice is air" in flat_row["doubts"][0]

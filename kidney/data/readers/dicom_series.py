@@ -111,9 +111,12 @@ def _read_files(
 
 def _read_file(
     raw: Path, name: str, scan: _Scan, classes: Mapping[str, str], window: Window
-) -> Iterator[RawSlice]:
+) -> Iterator[RawSlice | Refused]:
     data = (raw / name).read_bytes()
     image = read_dicom(data, name)
+    if image.header.doubts:
+        yield Refused(name, f"{name} is doubtful: {'; '.join(image.header.doubts)}.")
+        return
     parts = PurePosixPath(name).parts[:-1]
     labels = [label for part in parts for label, folder in classes.items() if folder == part]
     doubt = f"{name} is in no folder of a class ({', '.join(classes.values())})."
@@ -151,8 +154,9 @@ def _patients(series: Sequence[Series]) -> dict[str, str]:
 def _scan(series: Series, patient: str, key: bytes) -> _Scan:
     # As group_series puts files together: some anonymisers blank the series, or repeat it.
     what = series.series_uid or str(PurePosixPath(series.names[0]).parent)
+    stack = f" {series.stack}" if series.stack else ""
     return _Scan(
-        scan=pseudonym(key, f"{series.study_uid} {what} {series.patient_id}"),
+        scan=pseudonym(key, f"{series.study_uid} {what} {series.patient_id}{stack}"),
         patient=pseudonym(key, patient),
         phase=series.contrast,
         plane=series.plane,

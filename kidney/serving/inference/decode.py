@@ -71,7 +71,7 @@ class Series:
         left_first: whether the first column is the patient's left; None: unknown.
         contrast: "enhanced" where a contrast agent is named; None proves nothing.
         window: through which Hounsfield units were shown to the model; None: pictures.
-        doubts: why its numbers may be no Hounsfield units, and on how many slices.
+        doubts: why its numbers may be no Hounsfield units, and what is odd about their places.
     """
 
     kind: Literal["pictures", "dicom"]
@@ -325,7 +325,7 @@ class _Decoder:
             left_first=series.left_first,
             contrast=series.contrast or None,
             window=self._window,
-            doubts=_doubts(files),
+            doubts=[*_doubts(files), *series.doubts],
         )
 
 

@@ -327,3 +327,20 @@ def test_a_real_series_is_one_scan_from_head_to_feet(tmp_path: Path, shared: Pat
     np.testing.assert_allclose(-step, slices[0].slice_mm, rtol=1e-3)
     assert {s.plane for s in slices} == {"axial"}
     assert all(np.ptp(s.pixels) == 255 for s in slices)
+
+
+def test_doubtful_slices_are_rejected_and_stacks_of_one_series_are_scans(raw: Path) -> None:
+    first, *others = sorted((raw / "export" / "Tumor").rglob("*.dcm"))
+    for path in others:
+        dataset = pydicom.dcmread(path)
+        dataset.SOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[path.name])
+        dataset.AcquisitionNumber = 2
+        dataset.save_as(path.with_name(f"again-{path.name}"))
+    dataset = pydicom.dcmread(first)
+    dataset.PixelData = np.full_like(dataset.pixel_array, 1064).tobytes()
+    dataset.save_as(first)
+    slices, refused = of(raw)
+    (doubtful,) = refused
+    assert "doubtful: nothing in the slice is air" in doubtful.reason
+    assert not doubtful.expected
+    assert len({one.scan for one in slices if one.label == "tumor"}) == 2
