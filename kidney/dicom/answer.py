@@ -259,7 +259,7 @@ def evidence_mask(
 
 
 def _unsuspected(series: Series, one: Slice) -> str:
-    """Return what is said of a slice without a suspected finding: no more than of the series."""
+    """Return the words for a slice without a suspected finding: no more than for its series."""
     if one.decision == NOT_A_KIDNEY_CT:
         return NOT_A_KIDNEY_CT
     return one.label if series.decision == one.label else NEEDS_REVIEW

@@ -116,7 +116,7 @@ class Process:
             else (short_uid(one.series), "", one.slices)
             for one in found
         ]
-        self._state.saw(known, self._settings.settle_seconds)
+        self._state.note_counts(known, self._settings.stable_seconds)
 
     def _work(self, series: SeriesState) -> None:
         began = time.monotonic()

@@ -32,7 +32,7 @@ class Settings:
         certificate: file with the client's certificate and key, for mutual TLS; None: none.
         state: the sqlite file that remembers what was done.
         poll_seconds: pause between two queries for series.
-        settle_seconds: how long the number of slices has to stay the same before a series counts
+        stable_seconds: how long the number of slices has to stay the same before a series counts
             as complete.
         retry_seconds: pause before a failed series is tried again; it doubles with each attempt.
         retry_limit_seconds: the longest such pause.
@@ -55,7 +55,7 @@ class Settings:
     certificate: Path | None = None
     state: Path = Path("kidney-dicom.sqlite")
     poll_seconds: _Seconds = 5.0
-    settle_seconds: _Seconds = 30.0
+    stable_seconds: _Seconds = 30.0
     retry_seconds: _Seconds = 10.0
     retry_limit_seconds: _Seconds = 3600.0
     timeout_seconds: _Seconds = 120.0

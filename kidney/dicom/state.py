@@ -74,9 +74,9 @@ class State:
         """Close the file."""
         self._sqlite.close()
 
-    def saw(self, series: Iterable[tuple[str, str, int]], settle_seconds: float) -> None:
-        """Note UID, study and number of slices of series; where that changed, one settles anew."""
-        later = self._clock() + settle_seconds
+    def note_counts(self, series: Iterable[tuple[str, str, int]], stable_seconds: float) -> None:
+        """Note UID, study and slice count of series; where the count changed, the wait restarts."""
+        later = self._clock() + stable_seconds
         self._sqlite.execute("BEGIN IMMEDIATE")
         self._sqlite.executemany(
             "INSERT INTO series (uid, study, slices, state, next_time) VALUES (?, ?, ?, ?, ?) "

@@ -72,7 +72,7 @@ def process(orthanc: Orthanc, server: Server, tmp_path: Path) -> Callable[..., o
     ) -> Process:
         wanted = {
             "archive": orthanc.web, "server": f"http://{server.address}",
-            "state": tmp_path / "state.sqlite", "settle_seconds": 1e-6, "retry_seconds": 1e-6,
+            "state": tmp_path / "state.sqlite", "stable_seconds": 1e-6, "retry_seconds": 1e-6,
             **settings,
         }  # fmt: skip
         return Process(Settings(**wanted), registry or CollectorRegistry(), reached)

@@ -65,7 +65,7 @@ def test_all_pages_of_a_query_are_read(process: Make, tmp_path: Path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Many)
     Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}"
-    process(archive=url, settle_seconds=3600.0, study_days=2).once()
+    process(archive=url, stable_seconds=3600.0, study_days=2).once()
     server.shutdown()
     server.server_close()
     assert State(tmp_path / "state.sqlite").counts()["waiting"] == total
@@ -84,7 +84,7 @@ def test_pauses_double_up_to_the_limit(orthanc: Orthanc, process: Make, tmp_path
     worker.once()
     pauses = []
     for _ in range(5):
-        now[0] += 1  # the series has settled, and the pause is over
+        now[0] += 1  # the series is stable, and the pause is over
         worker.once()
         (one,) = worker._state.troubled()
         assert one.error == "server-unreachable"

@@ -135,7 +135,7 @@ def test_an_archive_that_was_killed_is_answered_after_its_return(
 
 def test_a_series_is_not_fetched_while_it_grows(orthanc: Orthanc, process: Make):
     fetched: list[str] = []
-    worker = process(fetched.append, settle_seconds=3600.0)
+    worker = process(fetched.append, stable_seconds=3600.0)
     orthanc.push(*ct(NORMAL))
     worker.once()
     worker.once()
@@ -342,7 +342,7 @@ def test_it_runs_counts_and_ends_gracefully(orthanc: Orthanc, server: Server, tm
     environment = {name: value for name, value in os.environ.items() if "KIDNEY_" not in name}
     settings = {
         "archive": orthanc.web, "server": f"http://{server.address}", "metrics_port": port,
-        "state": tmp_path / "state.sqlite", "settle_seconds": 0.01, "poll_seconds": 0.05,
+        "state": tmp_path / "state.sqlite", "stable_seconds": 0.01, "poll_seconds": 0.05,
     }  # fmt: skip
     environment |= {f"KIDNEY_DICOM_{name.upper()}": str(value) for name, value in settings.items()}
     log = (tmp_path / "log").open("w+")
